@@ -1,0 +1,155 @@
+"""Checks a list of files against a platform's rules: pure, so a bare file list can be checked too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from veripost.errors import Problem, ProblemCode, Severity
+from veripost.platforms.registry import Platform
+
+_JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A file that belongs to the package: where it stood in the list, and its flattened name."""
+
+    index: int
+    path: str
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The verdict on a file list: what is kept, every finding, and the package's name (if known)."""
+
+    files: tuple[Selected, ...]
+    problems: tuple[Problem, ...]
+    name: str | None
+
+
+def extension_of(path: str) -> str:
+    """Return the upper-cased extension of `path` with its dot, or an empty string."""
+    filename = path.rsplit("/", 1)[-1]
+    stem, dot, suffix = filename.rpartition(".")
+    return f".{suffix.upper()}" if dot and stem else ""
+
+
+def is_junk(path: str) -> bool:
+    """Tell whether `path` is litter that operating systems add (`__MACOSX/`, `._*`, `.DS_Store`, ...)."""
+    *folders, filename = path.split("/")
+    return (
+        any(folder.casefold() == "__macosx" for folder in folders)
+        or filename.startswith("._")
+        or filename.casefold() in _JUNK_NAMES
+    )
+
+
+def select(platform: Platform, rows: Sequence[tuple[str, int]]) -> Selection:
+    """Apply `platform`'s rules to `rows` of (path, size in bytes) and report every finding at once.
+
+    A path that ends in `/` is a directory entry. Directories are flattened to the file name; two paths
+    that flatten to the same name (ignoring case) are an error that names both.
+    """
+    files: list[Selected] = []
+    problems: list[Problem] = []
+    taken: dict[str, str] = {}
+    for index, (path, _size) in enumerate(rows):
+        if path.endswith("/"):
+            continue
+        if is_junk(path):
+            problems.append(_junk(path))
+            continue
+        extension = extension_of(path)
+        filename = path.rsplit("/", 1)[-1]
+        if extension not in platform.extensions:
+            problems.append(_forbidden(platform, path, extension))
+            continue
+        first = taken.setdefault(filename.casefold(), path)
+        if first != path:
+            problems.append(_collision(first, path, filename))
+            continue
+        files.append(Selected(index=index, path=path, filename=filename))
+
+    problems.extend(_missing(platform, files, [path for path, _ in rows], problems))
+    return Selection(files=tuple(files), problems=tuple(problems), name=_package_name(platform, files))
+
+
+def _package_name(platform: Platform, files: Iterable[Selected]) -> str | None:
+    naming = [file for file in files if extension_of(file.path) == platform.name_extension]
+    if not naming:
+        return None
+    first = min(naming, key=lambda file: file.path.casefold())
+    return first.filename.rpartition(".")[0]
+
+
+def _listed(extensions: Iterable[str]) -> str:
+    return " ".join(sorted(extensions))
+
+
+def _junk(path: str) -> Problem:
+    return Problem(
+        code=ProblemCode.JUNK_SKIPPED,
+        severity=Severity.NOTICE,
+        member=path,
+        message=f"“{path}” was added by an operating system and is not part of the package; it was skipped.",
+    )
+
+
+def _forbidden(platform: Platform, path: str, extension: str) -> Problem:
+    hint = f"A {platform.label} package holds only {_listed(platform.extensions)} files. Remove this one and zip again."
+    inner = extension_of(path[: -len(extension)]) if extension else ""
+    if inner in platform.extensions:
+        hint = f"It looks like a {inner} file with “{extension.lower()}” added: rename it and zip again."
+    return Problem(
+        code=ProblemCode.FORBIDDEN_EXTENSION,
+        severity=Severity.ERROR,
+        member=path,
+        message=f"“{path}” is not a file that a {platform.label} package may contain.",
+        detail=f"extension {extension or '(none)'} is not one of {_listed(platform.extensions)}",
+        hint=hint,
+    )
+
+
+def _collision(first: str, second: str, filename: str) -> Problem:
+    return Problem(
+        code=ProblemCode.NAME_COLLISION,
+        severity=Severity.ERROR,
+        member=second,
+        message=f"“{first}” and “{second}” would both be stored as “{filename}”.",
+        detail="directories are flattened and names are compared without case",
+        hint="Keep one of the two, or rename one.",
+    )
+
+
+def _missing(
+    platform: Platform, files: Sequence[Selected], paths: Sequence[str], found: Sequence[Problem]
+) -> Iterable[Problem]:
+    if not files and not any(problem.severity is Severity.ERROR for problem in found):
+        only_junk = any(not path.endswith("/") for path in paths)
+        yield Problem(
+            code=ProblemCode.EMPTY_PACKAGE,
+            severity=Severity.ERROR,
+            member=None,
+            message="The ZIP holds nothing but files that an operating system added."
+            if only_junk
+            else "The ZIP is empty: there is not one file in it.",
+            detail=f"{len(paths)} entries, none of them a file of the package",
+            hint="Zip the folder that holds the post-processor files and send that.",
+        )
+        return
+    present = {extension_of(file.path) for file in files}
+    for extension in sorted(platform.required - present):
+        nested = re.search(r"\.zip$", "\n".join(paths), re.IGNORECASE | re.MULTILINE)
+        yield Problem(
+            code=ProblemCode.REQUIRED_FILE_MISSING,
+            severity=Severity.ERROR,
+            member=None,
+            message=f"There is no {extension} file in this package, and a {platform.label} needs at least one.",
+            detail=f"extensions found: {_listed(present) or '(none)'}",
+            hint="There is a ZIP inside this ZIP: unpack it and send the inner one."
+            if nested
+            else f"Add the {extension} file and zip again.",
+        )
