@@ -1,0 +1,1 @@
+"""The local cloud: AWS on one machine, without Docker (docs/local-cloud.md)."""
