@@ -3,6 +3,7 @@
     AppError
     ├── InvalidRequest        the request itself is malformed
     │   └── NotAZip           what was sent is no ZIP archive at all
+    ├── InvalidFields         the request was read, but some fields hold values that cannot be
     ├── NotFound              nothing has that id, or no such route
     ├── Conflict              the thing exists, but its state forbids this
     ├── TooLarge              more bytes than this door takes
@@ -17,7 +18,7 @@ Every error carries a stable `code`, a friendly `message` and a technical `detai
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -38,10 +39,98 @@ class ProblemCode(StrEnum):
     NAME_COLLISION = "name_collision"
     EMPTY_PACKAGE = "empty_package"
     JUNK_SKIPPED = "junk_skipped"
+
+    # -- the place where the package landed (veripost.ingestion)
     UNKNOWN_PLATFORM = "unknown_platform"
+    ORIGINAL_MISSING = "original_missing"
 
     # -- the archive gate (veripost.archive)
+    # The file as a whole
     NOT_A_ZIP = "not_a_zip"
+    TRUNCATED_ARCHIVE = "truncated_archive"
+    PREFIX_DATA = "prefix_data"
+    TRAILING_DATA = "trailing_data"
+    ARCHIVE_TOO_LARGE = "archive_too_large"
+    COMMENT_TOO_LONG = "comment_too_long"
+    COMMENT_SIGNATURE = "comment_signature"
+    MULTI_DISK = "multi_disk"
+    TOO_MANY_ENTRIES = "too_many_entries"
+    ENTRY_COUNT_MISMATCH = "entry_count_mismatch"
+    DIRECTORY_TOO_LARGE = "directory_too_large"
+    DIRECTORY_MISPLACED = "directory_misplaced"
+    DIRECTORY_OUT_OF_BOUNDS = "directory_out_of_bounds"
+    DIRECTORY_CORRUPT = "directory_corrupt"
+    DIRECTORY_SIGNED = "directory_signed"
+    DIRECTORY_ENCRYPTED = "directory_encrypted"
+    ZIP64_LOCATOR_MISSING = "zip64_locator_missing"
+    ZIP64_RECORD_MISPLACED = "zip64_record_misplaced"
+    ZIP64_RECORD_MISMATCH = "zip64_record_mismatch"
+    ZIP64_RECORD_EXTENDED = "zip64_record_extended"
+    TOTAL_TOO_LARGE = "total_too_large"
+    # What the directory says of one member
+    ENTRY_OUT_OF_BOUNDS = "entry_out_of_bounds"
+    ENTRIES_OVERLAP = "entries_overlap"
+    UNCLAIMED_BYTES = "unclaimed_bytes"
+    EXTRA_MALFORMED = "extra_malformed"
+    EXTRA_DUPLICATE = "extra_duplicate"
+    ZIP64_EXTRA_INVALID = "zip64_extra_invalid"
+    UNICODE_PATH_INVALID = "unicode_path_invalid"
+    UNICODE_PATH_CONFLICT = "unicode_path_conflict"
+    ENCRYPTED = "encrypted"
+    STRONG_ENCRYPTION = "strong_encryption"
+    PATCHED_DATA = "patched_data"
+    UNSUPPORTED_METHOD = "unsupported_method"
+    VERSION_TOO_NEW = "version_too_new"
+    SYMLINK = "symlink"
+    SPECIAL_FILE = "special_file"
+    FOLDER_WITH_DATA = "folder_with_data"
+    FOLDER_MISMATCH = "folder_mismatch"
+    STORED_SIZE_MISMATCH = "stored_size_mismatch"
+    MEMBER_TOO_LARGE = "member_too_large"
+    RATIO_TOO_HIGH = "ratio_too_high"
+    # Names
+    NAME_EMPTY = "name_empty"
+    NAME_NUL = "name_nul"
+    NAME_ENCODING = "name_encoding"
+    NAME_CONTROL = "name_control"
+    NAME_BIDI = "name_bidi"
+    NAME_UNASSIGNED = "name_unassigned"
+    NAME_ABSOLUTE = "name_absolute"
+    NAME_DRIVE = "name_drive"
+    NAME_BACKSLASH = "name_backslash"
+    NAME_TRAVERSAL = "name_traversal"
+    NAME_DOT_SEGMENT = "name_dot_segment"
+    NAME_EMPTY_SEGMENT = "name_empty_segment"
+    NAME_TOO_LONG = "name_too_long"
+    NAME_PART_TOO_LONG = "name_part_too_long"
+    NAME_TOO_DEEP = "name_too_deep"
+    DUPLICATE_NAME = "duplicate_name"
+    LOOKALIKE_NAME = "lookalike_name"
+    FILE_AND_FOLDER = "file_and_folder"
+    # A member's own bytes
+    LOCAL_HEADER_MISSING = "local_header_missing"
+    LOCAL_HEADER_OVERRUN = "local_header_overrun"
+    LOCAL_NAME_MISMATCH = "local_name_mismatch"
+    LOCAL_METHOD_MISMATCH = "local_method_mismatch"
+    LOCAL_FLAGS_MISMATCH = "local_flags_mismatch"
+    LOCAL_SIZE_MISMATCH = "local_size_mismatch"
+    LOCAL_CRC_MISMATCH = "local_crc_mismatch"
+    DESCRIPTOR_MISSING = "descriptor_missing"
+    DESCRIPTOR_MISMATCH = "descriptor_mismatch"
+    DESCRIPTOR_AMBIGUOUS = "descriptor_ambiguous"
+    DEFLATE_CORRUPT = "deflate_corrupt"
+    DEFLATE_TRUNCATED = "deflate_truncated"
+    DATA_AFTER_STREAM = "data_after_stream"
+    LONGER_THAN_DECLARED = "longer_than_declared"
+    SHORTER_THAN_DECLARED = "shorter_than_declared"
+    CRC_MISMATCH = "crc_mismatch"
+    # How the list ends when there is too much to list
+    MORE_PROBLEMS = "more_problems"
+
+
+def printable(text: str) -> str:
+    """Return `text` with every character that does not print spelled out (NUL becomes `\\x00`)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +147,14 @@ class Problem:
     message: str
     detail: str | None = None
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        # Names come from untrusted archives: what is stored, logged and shown holds no control characters
+        # (Postgres refuses NUL, terminals obey escapes, bidi marks lie), so they are spelled out.
+        for name in ("member", "message", "detail", "hint"):
+            text = getattr(self, name)
+            if text is not None and not text.isprintable():
+                object.__setattr__(self, name, printable(text))
 
     def as_dict(self) -> dict[str, str | None]:
         """Return the JSON form used in the database, the API and the command line."""
@@ -104,6 +201,13 @@ class NotAZip(InvalidRequest):
     message = "This file is not a ZIP archive."
 
 
+class InvalidFields(AppError):
+    """The request was understood, but some of its fields hold values that cannot be; `detail` names each."""
+
+    code = "invalid_fields"
+    message = "Some fields of the request are missing or hold a value that is not allowed."
+
+
 class NotFound(AppError):
     """Nothing has that id, or no such route exists."""
 
@@ -137,6 +241,20 @@ class PackageRefused(AppError):
 
     code = "package_refused"
     message = "The package was refused."
+
+
+def refusal(problems: Sequence[Problem]) -> NotAZip | PackageRefused:
+    """Return the error that tells of `problems`: the first one speaks for all, the rest are attached.
+
+    Every door answers with this, so the same archive gets the same words everywhere.
+    """
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    first, others = errors[0], len(errors) - 1
+    message = first.message
+    if others:
+        message += f" And {others} more {'problem was' if others == 1 else 'problems were'} found."
+    kind = NotAZip if first.code is ProblemCode.NOT_A_ZIP else PackageRefused
+    return kind(message, code=first.code, detail=first.detail, problems=problems)
 
 
 class LeaseLost(AppError):

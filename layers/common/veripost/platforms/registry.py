@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 
@@ -32,3 +32,16 @@ CAMWORKS = Platform(
 
 PLATFORMS: Mapping[str, Platform] = MappingProxyType({CAMWORKS.key: CAMWORKS})
 DEFAULT_PLATFORM = CAMWORKS.key
+
+
+def find(key: str, extra_extensions: Iterable[str] = ()) -> Platform | None:
+    """Return the platform `key`, or None.
+
+    `extra_extensions` are pairs such as `camworks:.CNF`: file types to accept beyond the platform's own.
+    """
+    platform = PLATFORMS.get(key)
+    if platform is None:
+        return None
+    pairs = (pair.partition(":") for pair in extra_extensions)
+    extra = {extension.upper() for owner, _, extension in pairs if owner == key}
+    return replace(platform, extensions=platform.extensions | extra)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from veripost.errors import Problem, ProblemCode, Severity
-from veripost.platforms.registry import Platform
+from veripost.platforms.registry import DEFAULT_PLATFORM, PLATFORMS, Platform
 
 _JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 
@@ -35,6 +35,13 @@ def extension_of(path: str) -> str:
     filename = path.rsplit("/", 1)[-1]
     stem, dot, suffix = filename.rpartition(".")
     return f".{suffix.upper()}" if dot and stem else ""
+
+
+def stem_of(path: str) -> str:
+    """Return the file name of `path` without its extension: what a package is called until it has a name."""
+    filename = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    stem, dot, _ = filename.rpartition(".")
+    return (stem if dot and stem else filename)[:1024] or "unnamed"
 
 
 def is_junk(path: str) -> bool:
@@ -77,6 +84,19 @@ def select(platform: Platform, rows: Sequence[tuple[str, int]]) -> Selection:
     return Selection(files=tuple(files), problems=tuple(problems), name=_package_name(platform, files))
 
 
+def unknown_platform(key: str) -> Problem:
+    """Return the finding that no platform is called `key`."""
+    known = ", ".join(PLATFORMS)
+    return Problem(
+        code=ProblemCode.UNKNOWN_PLATFORM,
+        severity=Severity.ERROR,
+        member=None,
+        message=f"VeriPost does not know the platform “{key}”.",
+        detail=f"known platforms: {known}",
+        hint=f"Name one of them; a ZIP dropped into the bucket belongs below drops/{DEFAULT_PLATFORM}/.",
+    )
+
+
 def _package_name(platform: Platform, files: Iterable[Selected]) -> str | None:
     naming = [file for file in files if extension_of(file.path) == platform.name_extension]
     if not naming:
@@ -94,12 +114,13 @@ def _junk(path: str) -> Problem:
         code=ProblemCode.JUNK_SKIPPED,
         severity=Severity.NOTICE,
         member=path,
-        message=f"“{path}” was added by an operating system and is not part of the package; it was skipped.",
+        message=f"“{path}” was added by an operating system, not by you; it was skipped.",
     )
 
 
 def _forbidden(platform: Platform, path: str, extension: str) -> Problem:
-    hint = f"A {platform.label} package holds only {_listed(platform.extensions)} files. Remove this one and zip again."
+    allowed = _listed(platform.extensions)
+    hint = f"A {platform.label} package holds only {allowed} files. Remove this one and zip again."
     inner = extension_of(path[: -len(extension)]) if extension else ""
     if inner in platform.extensions:
         hint = f"It looks like a {inner} file with “{extension.lower()}” added: rename it and zip again."
@@ -108,7 +129,7 @@ def _forbidden(platform: Platform, path: str, extension: str) -> Problem:
         severity=Severity.ERROR,
         member=path,
         message=f"“{path}” is not a file that a {platform.label} package may contain.",
-        detail=f"extension {extension or '(none)'} is not one of {_listed(platform.extensions)}",
+        detail=f"extension {extension or '(none)'} is not one of {allowed}",
         hint=hint,
     )
 

@@ -1,0 +1,282 @@
+"""HTTP: one resolver per function, one place that maps errors to answers, one line of log per request."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.exceptions import ServiceError
+from pydantic import BaseModel, ValidationError
+from python_multipart import parse_form
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File
+from sqlalchemy.exc import SQLAlchemyError
+
+from veripost import db, telemetry
+from veripost.errors import (
+    AppError,
+    Conflict,
+    InvalidFields,
+    InvalidRequest,
+    NotFound,
+    PackageRefused,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
+from veripost.schemas import PROBLEMS_SHOWN, ErrorBody, problems_of
+from veripost.settings import Settings
+from veripost.telemetry import logger
+
+Answer = Response[Any]
+_JSON = "application/json"
+
+# The first class that matches wins; what matches none is our own mistake.
+_STATUS: tuple[tuple[type[AppError], HTTPStatus], ...] = (
+    (InvalidRequest, HTTPStatus.BAD_REQUEST),
+    (InvalidFields, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (PackageRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (Conflict, HTTPStatus.CONFLICT),
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UnsupportedMedia, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+
+def make_handler(
+    router: Router, get_settings: Callable[[], Settings]
+) -> Callable[[dict[str, Any], object], dict[str, Any]]:
+    """Return the Lambda handler that serves `router`; it reads the settings at its first request."""
+    resolvers: list[APIGatewayRestResolver] = []
+
+    def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+        if not resolvers:
+            settings = get_settings()
+            telemetry.configure(
+                level=settings.log_level, as_json=settings.log_json, environment=settings.environment
+            )
+            resolvers.append(_resolver(router, settings))
+        started = time.perf_counter()
+        with logger.append_context_keys(request_id=_request_id(event)):
+            answer: dict[str, Any] = resolvers[0].resolve(event, context)  # type: ignore[arg-type]
+            logger.info(
+                "request",
+                extra={
+                    "method": event.get("httpMethod"),
+                    "route": event.get("resource"),
+                    "status": answer["statusCode"],
+                    "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                },
+            )
+        return answer
+
+    return handler
+
+
+def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
+    """Return `model` as JSON."""
+    return Response(status_code=status, content_type=_JSON, body=model.model_dump_json())
+
+
+def redirect(url: str) -> Answer:
+    """Return a redirect that no cache may keep: the URL it names is short-lived."""
+    return Response(
+        status_code=HTTPStatus.FOUND,
+        content_type=_JSON,
+        body="{}",
+        headers={"Location": url, "Cache-Control": "no-store"},
+    )
+
+
+# -- reading requests
+
+
+def identifier(text: str, *, kind: str = "package") -> UUID:
+    """Return the id in a path; one that is no UUID names nothing, so it is a 404 like any unknown id."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise NotFound(
+            f"There is no such {kind}.", code=f"{kind}_not_found", detail=f"{kind} id is not a UUID"
+        ) from error
+
+
+def body[Model: BaseModel](router: Router, model: type[Model]) -> Model:
+    """Return the request's JSON body as `model`.
+
+    Raises
+    ------
+    InvalidRequest
+        The body is not JSON.
+    InvalidFields
+        It is, but its fields are not what `model` asks for; `detail` names each.
+    """
+    try:
+        return model.model_validate_json(_raw_body(router))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        if any(fault["type"] == "json_invalid" for fault in faults):
+            raise InvalidRequest("The body of the request is not JSON.", detail=faults[0]["msg"]) from error
+        raise InvalidFields(
+            detail="; ".join(
+                f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}"
+                for fault in faults
+            )
+        ) from error
+
+
+def page_of(router: Router, *, default: int = 50, most: int = 200) -> tuple[int, str | None]:
+    """Return `limit` and `cursor` of the query string. Raises `InvalidFields`."""
+    query: Mapping[str, str] = router.current_event.query_string_parameters or {}
+    text = query.get("limit", str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise InvalidFields(detail=f"limit: must be a whole number from 1 to {most}")
+    return int(text), query.get("cursor")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file that came in a form, and the form's other fields."""
+
+    filename: str
+    data: bytes
+    fields: Mapping[str, str]
+
+
+def uploaded_file(router: Router) -> UploadedFile:
+    """Return the part `file` of a multipart/form-data body (RFC 7578).
+
+    Raises
+    ------
+    UnsupportedMedia
+        The body is not multipart/form-data.
+    InvalidRequest
+        It cannot be parsed, or has no part `file`.
+    """
+    headers = {name.casefold(): value for name, value in (router.current_event.headers or {}).items()}
+    content_type = headers.get("content-type", "")
+    if not content_type.casefold().startswith("multipart/form-data"):
+        raise UnsupportedMedia(
+            "Send the ZIP as a form with a part called file (curl -F file=@package.zip).",
+            detail=f"Content-Type is {content_type or '(none)'}, not multipart/form-data",
+        )
+    fields: dict[str, str] = {}
+    files: dict[str, File] = {}
+
+    def on_field(part: Field) -> None:
+        fields[_text(part.field_name)] = _text(part.value)
+
+    def on_file(part: File) -> None:
+        files[_text(part.field_name)] = part
+
+    try:
+        parse_form({"Content-Type": content_type.encode()}, io.BytesIO(_raw_body(router)), on_field, on_file)
+    except (FormParserError, UnicodeDecodeError) as error:
+        raise InvalidRequest("The form could not be read.", detail=str(error)) from error
+    try:
+        if "file" not in files:
+            raise InvalidRequest(
+                "The form has no part called file.",
+                detail=f"parts: {', '.join([*fields, *files]) or '(none)'}",
+            )
+        stream = files["file"].file_object
+        stream.seek(0)
+        return UploadedFile(_text(files["file"].file_name) or "archive.zip", stream.read(), fields)
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8")
+
+
+def _raw_body(router: Router) -> bytes:
+    event = router.current_event
+    text = event.body or ""
+    if not event.is_base64_encoded:
+        return text.encode("utf-8")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise InvalidRequest("The body of the request could not be decoded.", detail=str(error)) from error
+
+
+# -- errors
+
+
+def _request_id(event: Mapping[str, Any]) -> str | None:
+    return (event.get("requestContext") or {}).get("requestId")
+
+
+def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
+    cors = None
+    if settings.cors_origins:
+        first, *others = settings.cors_origins
+        cors = CORSConfig(
+            allow_origin=first,
+            extra_origins=others,
+            allow_headers=["Content-Type", settings.api_key_header],
+            max_age=600,
+        )
+    app = APIGatewayRestResolver(cors=cors)
+    app.include_router(router)
+
+    def told(error: AppError, status: HTTPStatus) -> Answer:
+        shown = ErrorBody(
+            code=error.code,
+            message=error.message,
+            detail=error.detail,
+            request_id=_request_id(app.current_event.raw_event),
+            problems=problems_of([problem.as_dict() for problem in error.problems], limit=PROBLEMS_SHOWN)
+            or None,
+        )
+        headers = {"Retry-After": "5"} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        return Response(
+            status_code=status,
+            content_type=_JSON,
+            body=shown.model_dump_json(exclude=None if shown.problems else {"problems"}),
+            headers=headers,
+        )
+
+    def on_app_error(error: AppError) -> Answer:
+        for kind, status in _STATUS:
+            if isinstance(error, kind):
+                if status is HTTPStatus.SERVICE_UNAVAILABLE:
+                    logger.error("a part is unavailable", extra={"detail": error.detail})
+                    error.detail = None
+                return told(error, status)
+        return on_exception(error)
+
+    def on_database_error(error: SQLAlchemyError) -> Answer:
+        if not db.is_unavailable(error):
+            return on_exception(error)
+        logger.error("the database is unavailable", extra={"detail": str(error.__cause__ or error)})
+        return told(Unavailable(), HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def on_service_error(error: ServiceError) -> Answer:
+        status = HTTPStatus(error.status_code)
+        if status is HTTPStatus.NOT_FOUND:
+            return told(NotFound(code="route_not_found", detail=app.current_event.path), status)
+        return told(AppError(str(error.msg), code=status.phrase.lower().replace(" ", "_")), status)
+
+    def on_exception(error: Exception) -> Answer:
+        logger.exception("unexpected error", exc_info=error)
+        return told(AppError(), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    # All four: a lone handler of Exception would take the others' place.
+    app.exception_handler(AppError)(on_app_error)
+    app.exception_handler(SQLAlchemyError)(on_database_error)
+    app.exception_handler(ServiceError)(on_service_error)
+    app.exception_handler(Exception)(on_exception)
+    return app

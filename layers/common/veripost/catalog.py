@@ -1,0 +1,230 @@
+"""The reads: lists, details, status and where to download. Plain functions; handlers wire them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, RowMapping
+from sqlalchemy.exc import SQLAlchemyError
+
+import veripost
+from veripost import queries
+from veripost.errors import AppError, Conflict, InvalidFields, NotFound
+from veripost.queries import Position
+from veripost.schemas import (
+    FILES_SHOWN,
+    PROBLEMS_SHOWN,
+    RUNS_SHOWN,
+    FileList,
+    FileView,
+    Health,
+    PackageDetail,
+    PackageList,
+    PackageSummary,
+    ProblemList,
+    Progress,
+    RunView,
+    StatusView,
+    problems_of,
+)
+from veripost.storage import Storage
+from veripost.telemetry import logger
+
+
+def health(engine: Engine, storage: Storage) -> Health:
+    """Ask every part for a sign of life; never raises."""
+
+    def ping_database() -> None:
+        with engine.connect() as connection:
+            queries.ping(connection)
+
+    database = _answers("database", ping_database)
+    stored = _answers("storage", storage.ping)
+    return Health(
+        status="ok" if database and stored else "down",
+        database="ok" if database else "down",
+        storage="ok" if stored else "down",
+        version=veripost.__version__,
+    )
+
+
+def _answers(part: str, ping: Callable[[], None]) -> bool:
+    try:
+        ping()
+    except (SQLAlchemyError, AppError, OSError):
+        logger.exception("a part is down", extra={"part": part})
+        return False
+    return True
+
+
+def list_packages(engine: Engine, *, limit: int, cursor: str | None) -> PackageList:
+    """Return one page of packages, newest first.
+
+    Raises
+    ------
+    InvalidFields
+        `cursor` is not one that this function handed out.
+    """
+    after = None
+    if cursor is not None:
+        created_at, package_id = _read_cursor(cursor, datetime.fromisoformat, UUID)
+        after = Position(created_at, package_id)
+    with engine.connect() as connection:
+        rows = queries.list_packages(connection, limit=limit + 1, after=after)
+    page = [PackageSummary.model_validate(row) for row in rows[:limit]]
+    last = page[-1] if len(rows) > limit else None
+    return PackageList(
+        packages=page,
+        count=len(page),
+        next_cursor=_make_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
+    )
+
+
+def get_detail(engine: Engine, package_id: UUID) -> PackageDetail:
+    """Return a package with the first of its files, findings and jobs.
+
+    Raises
+    ------
+    NotFound
+        There is no such package.
+    """
+    with engine.connect() as connection:
+        package = _package(queries.get_package(connection, package_id), package_id)
+        files = queries.list_files(connection, package_id, limit=FILES_SHOWN)
+        runs = queries.list_runs(connection, package_id, limit=RUNS_SHOWN)
+        run_count = len(runs) if len(runs) < RUNS_SHOWN else queries.count_runs(connection, package_id)
+    return PackageDetail.model_validate(
+        {
+            **package,
+            "files": [FileView.model_validate(file) for file in files],
+            "problems": problems_of(package["problems"], limit=PROBLEMS_SHOWN),
+            "runs": [RunView.model_validate(run) for run in runs],
+            "problem_count": len(package["problems"]),
+            "run_count": run_count,
+        }
+    )
+
+
+def get_status(engine: Engine, package_id: UUID) -> StatusView:
+    """Return how far a package is and, if it was refused, every reason.
+
+    Raises
+    ------
+    NotFound
+        There is no such package.
+    """
+    with engine.connect() as connection:
+        package = _package(queries.get_package(connection, package_id), package_id)
+    return StatusView(
+        package_id=package["id"],
+        job_id=package["job_id"],
+        status=package["status"],
+        error_code=package["error_code"],
+        error_message=package["error_message"],
+        error_detail=package["error_detail"],
+        file_count=package["file_count"],
+        section_count=package["section_count"],
+        problem_count=len(package["problems"]),
+        problems=problems_of(package["problems"], limit=PROBLEMS_SHOWN),
+        progress=Progress(files_stored=package["file_count"], bytes_received=package["size_bytes"]),
+        updated_at=package["updated_at"],
+    )
+
+
+def list_files(engine: Engine, package_id: UUID, *, limit: int, cursor: str | None) -> FileList:
+    """Return one page of a package's files, by name. Raises `NotFound`, `InvalidFields`."""
+    after: str | None = None
+    if cursor is not None:
+        (after,) = _read_cursor(cursor, str)
+    with engine.connect() as connection:
+        _package(queries.get_package(connection, package_id), package_id)
+        rows = queries.list_files(connection, package_id, limit=limit + 1, after=after)
+    page = [FileView.model_validate(row) for row in rows[:limit]]
+    return FileList(
+        files=page,
+        count=len(page),
+        next_cursor=_make_cursor(page[-1].filename) if len(rows) > limit else None,
+    )
+
+
+def list_problems(engine: Engine, package_id: UUID, *, limit: int, cursor: str | None) -> ProblemList:
+    """Return one page of a package's findings. Raises `NotFound`, `InvalidFields`."""
+    start = 0
+    if cursor is not None:
+        (start,) = _read_cursor(cursor, int)
+    with engine.connect() as connection:
+        stored = _package(queries.get_package(connection, package_id), package_id)["problems"]
+    page = problems_of(stored, start=max(start, 0), limit=limit)
+    end = max(start, 0) + len(page)
+    return ProblemList(
+        problems=page,
+        count=len(page),
+        next_cursor=_make_cursor(str(end)) if end < len(stored) else None,
+    )
+
+
+def file_url(engine: Engine, storage: Storage, package_id: UUID, file_id: UUID, *, seconds: int) -> str:
+    """Return a short-lived URL of one file's identical bytes. Raises `NotFound`."""
+    with engine.connect() as connection:
+        file = queries.get_file(connection, package_id, file_id)
+    if file is None:
+        raise NotFound(
+            "There is no such file in this package.",
+            code="file_not_found",
+            detail=f"package {package_id}, file {file_id}",
+        )
+    return storage.presign_file(file["s3_key"], filename=file["filename"], seconds=seconds)
+
+
+def archive_url(engine: Engine, storage: Storage, package_id: UUID, *, seconds: int) -> str:
+    """Return a short-lived URL of the original ZIP, exactly as it landed.
+
+    Raises
+    ------
+    NotFound
+        There is no such package.
+    Conflict
+        Nothing has been uploaded for it yet.
+    """
+    with engine.connect() as connection:
+        package = _package(queries.get_package(connection, package_id), package_id)
+    if package["source_version"] is None:
+        raise Conflict(
+            "Nothing has been uploaded for this package yet.",
+            code="not_uploaded",
+            detail=f"no object has landed at {package['source_key']}",
+        )
+    return storage.presign_archive(
+        package["source_key"],
+        package["source_version"],
+        filename=f"{package['name']}.zip",
+        seconds=seconds,
+    )
+
+
+def _package(found: RowMapping | None, package_id: UUID) -> RowMapping:
+    if found is None:
+        raise NotFound("There is no such package.", code="package_not_found", detail=f"package {package_id}")
+    return found
+
+
+def _make_cursor(*parts: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        parts = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        return tuple(parse(part) for parse, part in zip(parsers, parts, strict=True))
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise InvalidFields(
+            "That page does not exist: use next_cursor exactly as an earlier page gave it.",
+            detail="cursor is not valid",
+        ) from error

@@ -1,0 +1,298 @@
+"""Whose turn it is, and what became of it: claims, visible states, and the one outcome of every job.
+
+Two kinds of failure are never mixed. *Refused*: the package is at fault, the outcome is final and complete.
+*Failed*: we are at fault, so the job is given back and the exception goes up to the queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from veripost import queries
+from veripost.archive import Limits, read_directory
+from veripost.errors import (
+    AppError,
+    LeaseLost,
+    Problem,
+    ProblemCode,
+    Severity,
+    Unavailable,
+    has_errors,
+    refusal,
+)
+from veripost.ingestion.events import LandedObject
+from veripost.ingestion.pipeline import Extraction, extract
+from veripost.models import Status
+from veripost.platforms import registry, rules
+from veripost.queries import Claim, Source
+from veripost.settings import Settings
+from veripost.storage import ObjectMissing, Storage
+from veripost.telemetry import logger
+
+_HAND_BACK_SECONDS = 10.0  # what is kept of a function's time to hand the job back in good order
+
+
+class OutOfTime(Unavailable):
+    """The function is about to be cut off; the job goes back while there is time to say so."""
+
+    code = "out_of_time"
+    message = "There was not enough time to finish this package; it will be tried again."
+
+
+class Outcome(StrEnum):
+    """What became of a landed object. All of these mean: the message is done with."""
+
+    READY = "ready"
+    REFUSED = "refused"
+    IGNORED = "ignored"  # a duplicate delivery, a folder marker, an object that belongs to nobody
+    SUPERSEDED = "superseded"  # another worker took the job over meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class IngestConfig:
+    """What ingestion needs of the settings."""
+
+    limits: Limits
+    lease: timedelta
+    extra_extensions: tuple[str, ...]
+
+
+def config_of(settings: Settings) -> IngestConfig:
+    """Return ingestion's part of `settings`."""
+    return IngestConfig(
+        limits=Limits(**settings.archive_limits),
+        lease=timedelta(seconds=settings.lease_seconds),
+        extra_extensions=settings.extra_extensions,
+    )
+
+
+def ingest(
+    landed: LandedObject,
+    *,
+    engine: Engine,
+    storage: Storage,
+    config: IngestConfig,
+    request_id: str,
+    seconds_left: Callable[[], float],
+) -> Outcome:
+    """Take one landed object all the way to `ready` or to a refusal that lists everything.
+
+    Safe to call any number of times and by several workers at once: the row's unique source and the lease
+    let exactly one of them work, the others are `IGNORED` or `SUPERSEDED`.
+
+    Raises
+    ------
+    Exception
+        Anything that is our fault (database or storage down, out of time). The job has been given back, and
+        the message must be delivered again.
+    """
+    package_id = _package_of(landed, engine=engine, storage=storage)
+    if package_id is None:
+        return Outcome.IGNORED
+    with engine.begin() as connection:
+        claim = queries.claim_job(connection, package_id, lease=config.lease, request_id=request_id)
+    if claim is None:
+        return Outcome.IGNORED
+    with logger.append_context_keys(package_id=str(package_id), job_id=str(claim.run_id)):
+        job = _Job(claim, landed, engine=engine, storage=storage, config=config, seconds_left=seconds_left)
+        try:
+            return job.run()
+        except LeaseLost:
+            logger.warning("another worker took this job over")
+            return Outcome.SUPERSEDED
+        except Exception as error:
+            logger.exception("ingestion failed; the job is given back")
+            _give_back(engine, claim, error)
+            raise
+
+
+def _package_of(landed: LandedObject, *, engine: Engine, storage: Storage) -> UUID | None:
+    """Find or make the package that `landed` belongs to; None when there is nothing to ingest."""
+    door, _, rest = landed.key.partition("/")
+    if door == "uploads":
+        return _package_of_upload(landed, rest, engine=engine, storage=storage)
+    if door == "drops" and not landed.key.endswith("/"):
+        return _package_of_drop(landed, rest, engine=engine)
+    logger.info("nothing to ingest", extra={"key": landed.key})
+    return None
+
+
+def _package_of_upload(landed: LandedObject, rest: str, *, engine: Engine, storage: Storage) -> UUID | None:
+    try:
+        package_id = UUID(rest.partition("/")[0])
+    except ValueError:
+        pinned = None
+    else:
+        with engine.begin() as connection:
+            pinned = queries.bind_source_version(connection, package_id, landed.version)
+        if pinned == landed.version:
+            return package_id
+    # Nobody asked for this object: its row is gone, or an earlier upload to the same key came first.
+    storage.delete_original(landed.key, landed.version)
+    logger.info("deleted an upload that belongs to no package", extra={"key": landed.key, "pinned": pinned})
+    return None
+
+
+def _package_of_drop(landed: LandedObject, rest: str, *, engine: Engine) -> UUID | None:
+    platform, slash, path = rest.partition("/")
+    if not slash:
+        platform, path = "", rest
+    with engine.begin() as connection:
+        return queries.add_landed_package(
+            connection,
+            name=rules.stem_of(path),
+            platform=platform,
+            source=Source(landed.bucket, landed.key, landed.version),
+            size_bytes=landed.size,
+        )
+
+
+def _give_back(engine: Engine, claim: Claim, error: Exception) -> None:
+    code = error.code if isinstance(error, AppError) else "internal_error"
+    message = error.message if isinstance(error, AppError) else AppError.message
+    try:
+        with engine.begin() as connection:
+            queries.give_back(connection, claim, code=code, message=message)
+    except SQLAlchemyError:
+        # The database is what failed: the lease runs out by itself, and the next delivery claims the job.
+        logger.exception("could not give the job back; its lease will run out")
+
+
+class _Job:
+    """One claimed job: its states, its sign of life and its end."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        landed: LandedObject,
+        *,
+        engine: Engine,
+        storage: Storage,
+        config: IngestConfig,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._claim = claim
+        self._landed = landed
+        self._engine = engine
+        self._storage = storage
+        self._config = config
+        self._seconds_left = seconds_left
+        self._renewed = time.monotonic()
+        self._prefix = queries.package_prefix(claim.package_id)
+
+    def run(self) -> Outcome:
+        self._advance(Status.VALIDATING)
+        with self._engine.connect() as connection:
+            package = queries.get_package(connection, self._claim.package_id)
+        if package is None:
+            raise LeaseLost(detail="the package was deleted")
+        platform = registry.find(package["platform"], self._config.extra_extensions)
+        if platform is None:
+            return self._refuse([rules.unknown_platform(package["platform"])])
+        try:
+            return self._ingest(platform, fallback_name=package["name"])
+        except ObjectMissing as missing:
+            return self._refuse([_original_missing(missing)])
+
+    def _ingest(self, platform: registry.Platform, *, fallback_name: str) -> Outcome:
+        reader = self._storage.open_original(self._landed.bucket, self._landed.key, self._landed.version)
+        directory = read_directory(reader, self._config.limits)
+        if not directory.readable:
+            return self._refuse(list(directory.problems), size=reader.size)
+        selection = rules.select(platform, [(member.name, member.size) for member in directory.members])
+        problems = [*directory.problems, *selection.problems]
+        publish = not has_errors(problems)
+        if publish:
+            self._advance(Status.STORING)
+        extraction = extract(
+            reader,
+            directory,
+            selection.files,
+            prefix=self._prefix,
+            storage=self._storage,
+            limits=self._config.limits,
+            publish=publish,
+            beat=self._beat,
+        )
+        problems.extend(extraction.problems)
+        if has_errors(problems):
+            return self._refuse(problems, size=reader.size, content_hash=extraction.content_hash)
+        self._advance(Status.PARSING)
+        return self._accept(selection.name or fallback_name, extraction, problems, size=reader.size)
+
+    def _accept(self, name: str, extraction: Extraction, problems: list[Problem], *, size: int) -> Outcome:
+        with self._engine.begin() as connection:
+            written = queries.finish_ready(
+                connection,
+                self._claim,
+                name=name,
+                files=extraction.files,
+                problems=[problem.as_dict() for problem in problems],
+                size_bytes=size,
+                content_hash=extraction.content_hash,
+            )
+        return self._ended(written, Outcome.READY, files=len(extraction.files))
+
+    def _refuse(
+        self, problems: list[Problem], *, size: int | None = None, content_hash: str | None = None
+    ) -> Outcome:
+        self._beat()
+        self._storage.delete_prefix(self._prefix)
+        error = refusal(problems)
+        with self._engine.begin() as connection:
+            written = queries.finish_refused(
+                connection,
+                self._claim,
+                code=error.code,
+                message=error.message,
+                detail=error.detail,
+                problems=[problem.as_dict() for problem in problems],
+                size_bytes=size,
+                content_hash=content_hash,
+            )
+        return self._ended(written, Outcome.REFUSED, code=error.code)
+
+    def _ended(self, written: bool, outcome: Outcome, **facts: object) -> Outcome:
+        if not written:
+            raise LeaseLost(detail=f"attempt {self._claim.attempt} no longer holds job {self._claim.run_id}")
+        logger.info("ingestion ended", extra={"outcome": outcome, **facts})
+        return outcome
+
+    def _advance(self, status: Status) -> None:
+        self._in_transaction(partial(queries.advance, claim=self._claim, status=status))
+
+    def _beat(self) -> None:
+        """Renew the lease when a third of it has passed; stop when the time or the lease is over."""
+        if self._seconds_left() < _HAND_BACK_SECONDS:
+            raise OutOfTime(detail=f"less than {_HAND_BACK_SECONDS:.0f} s of the function's time are left")
+        if time.monotonic() - self._renewed < self._config.lease.total_seconds() / 3:
+            return
+        self._in_transaction(partial(queries.renew_lease, claim=self._claim, lease=self._config.lease))
+        self._renewed = time.monotonic()
+
+    def _in_transaction(self, write: Callable[..., bool]) -> None:
+        with self._engine.begin() as connection:
+            if not write(connection):
+                raise LeaseLost(
+                    detail=f"attempt {self._claim.attempt} no longer holds job {self._claim.run_id}"
+                )
+
+
+def _original_missing(missing: ObjectMissing) -> Problem:
+    return Problem(
+        code=ProblemCode.ORIGINAL_MISSING,
+        severity=Severity.ERROR,
+        member=None,
+        message="The uploaded file was deleted before VeriPost could read it.",
+        detail=missing.detail,
+        hint="Upload it again.",
+    )

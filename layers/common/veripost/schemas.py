@@ -1,0 +1,202 @@
+"""What goes over the wire: request bodies and answers of the HTTP API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+FILES_SHOWN = 200
+PROBLEMS_SHOWN = 100
+RUNS_SHOWN = 20
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+# -- requests
+
+
+class CreatePackage(BaseModel):
+    """`POST /v1/packages`: what the client is about to upload. `sha256` is in hex, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    filename: Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    size_bytes: Annotated[int, Field(gt=0, strict=True)]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)] | None = None
+    platform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = "camworks"
+
+
+# -- answers
+
+
+class UploadForm(_Model):
+    """A presigned POST: send `fields` and then the file, as multipart/form-data, to `url`."""
+
+    url: str
+    fields: dict[str, str]
+    expires_at: datetime
+    max_bytes: int
+
+
+class Accepted(_Model):
+    """A package was taken in and will be ingested."""
+
+    package_id: UUID
+    job_id: UUID
+    status: str
+
+
+class AcceptedWithForm(Accepted):
+    """A package was announced; its bytes are still to come."""
+
+    upload: UploadForm
+
+
+class ProblemView(_Model):
+    """One finding in a package."""
+
+    code: str
+    severity: str
+    member: str | None
+    message: str
+    detail: str | None
+    hint: str | None
+
+
+class Progress(_Model):
+    """How far a package is: files and bytes stored (known once it is `ready`)."""
+
+    files_stored: int
+    bytes_received: int | None
+
+
+class StatusView(_Model):
+    """`GET /v1/packages/{id}/status`."""
+
+    package_id: UUID
+    job_id: UUID | None
+    status: str
+    error_code: str | None
+    error_message: str | None
+    error_detail: str | None
+    file_count: int
+    section_count: int | None
+    problem_count: int
+    problems: list[ProblemView]
+    progress: Progress
+    updated_at: datetime
+
+
+class PackageSummary(_Model):
+    """A package as lists show it."""
+
+    id: UUID
+    name: str
+    platform: str
+    status: str
+    machine_type: str | None
+    controller_type: str | None
+    error_code: str | None
+    error_message: str | None
+    file_count: int
+    section_count: int | None
+    size_bytes: int | None
+    content_hash: str | None
+    duplicate_of: UUID | None
+    created_at: datetime
+    updated_at: datetime
+    ready_at: datetime | None
+
+
+class PackageList(_Model):
+    """One page of packages, newest first; `count` is the number on this page."""
+
+    packages: list[PackageSummary]
+    count: int
+    next_cursor: str | None
+
+
+class FileView(_Model):
+    """A stored file; `content_hash` is the SHA-256 of its bytes in hex."""
+
+    id: UUID
+    filename: str
+    original_path: str
+    file_extension: str
+    size_bytes: int
+    content_hash: str
+    created_at: datetime
+
+
+class FileList(_Model):
+    """One page of a package's files, by name."""
+
+    files: list[FileView]
+    count: int
+    next_cursor: str | None
+
+
+class ProblemList(_Model):
+    """One page of a package's findings."""
+
+    problems: list[ProblemView]
+    count: int
+    next_cursor: str | None
+
+
+class RunView(_Model):
+    """One job of a package."""
+
+    id: UUID
+    attempt: int
+    trigger: str
+    status: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    files: int | None
+    bytes: int | None
+    error_code: str | None
+    error_message: str | None
+    request_id: str | None
+
+
+class PackageDetail(PackageSummary):
+    """`GET /v1/packages/{id}`: the package, the first of its files, findings and jobs, and totals."""
+
+    error_detail: str | None
+    job_id: UUID | None
+    source_key: str
+    problem_count: int
+    run_count: int
+    files: list[FileView]
+    problems: list[ProblemView]
+    runs: list[RunView]
+
+
+class Health(_Model):
+    """`GET /v1/health`: `ok` or `down`, in all and part by part."""
+
+    status: str
+    database: str
+    storage: str
+    version: str
+
+
+class ErrorBody(_Model):
+    """Every error: `code` is stable, `message` friendly, `detail` technical."""
+
+    code: str
+    message: str
+    detail: str | None
+    request_id: str | None
+    problems: list[ProblemView] | None = None
+
+
+def problems_of(stored: list[dict[str, Any]], *, start: int = 0, limit: int) -> list[ProblemView]:
+    """Return a slice of the findings in a package's row."""
+    return [ProblemView.model_validate(problem) for problem in stored[start : start + limit]]

@@ -1,0 +1,355 @@
+"""Objects in S3: the only module that talks to it.
+
+Two buckets: `incoming`, where archives land and stay, and `packages`, where extracted files are written
+under `packages/{package_id}/`. Both are versioned, so "gone" means every version is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from veripost.errors import NotFound, Unavailable
+from veripost.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+TAIL_BYTES = 64 << 10  # one suffix read of this size usually holds the whole directory of an archive
+PART_BYTES = 8 << 20  # S3's parts are 5 MiB or more; members above this are uploaded in parts
+_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})
+
+
+class ObjectMissing(NotFound):
+    """The object version is not in the bucket (any more)."""
+
+    code = "original_missing"
+    message = "The uploaded file is no longer in the store, so it cannot be read."
+
+
+class ObjectChanged(Unavailable):
+    """The object was replaced while it was being read."""
+
+    code = "original_changed"
+    message = "The uploaded file was replaced while it was being read."
+
+
+class _RangeNotSatisfiable(Unavailable):
+    """The object has no byte in the range that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUpload:
+    """What a browser or `curl` needs to send one file straight to S3."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+@cache
+def get_storage(settings: Settings) -> Storage:
+    """Return the storage of this process; its clients are made once and keep their connections."""
+    return Storage(settings)
+
+
+def _client(endpoint_url: str) -> S3Client:
+    config = Config(
+        signature_version="s3v4",
+        # Spelled out: "auto" presigns for the global endpoint, which redirects and so breaks a signed POST.
+        s3={"addressing_style": "path" if endpoint_url else "virtual"},
+        retries={"mode": "standard", "total_max_attempts": 4},
+        connect_timeout=5,
+        read_timeout=20,
+        max_pool_connections=32,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.client("s3", endpoint_url=endpoint_url or None, config=config)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn botocore's errors into ours."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"].get("Code", "")
+        if code in _MISSING:
+            raise ObjectMissing(detail=str(error)) from error
+        if code in {"PreconditionFailed", "412"}:
+            raise ObjectChanged(detail=str(error)) from error
+        if code in {"InvalidRange", "416"}:
+            raise _RangeNotSatisfiable(detail=str(error)) from error
+        raise Unavailable(detail=str(error)) from error
+    except BotoCoreError as error:
+        raise Unavailable(detail=str(error)) from error
+
+
+class Storage:
+    """The two buckets of one deployment."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.incoming = settings.incoming_bucket
+        self.packages = settings.package_bucket
+        self._s3 = _client(settings.s3_endpoint_url)
+        # A presigned URL is signed for the host that its user will call, so it has a client of its own.
+        self._presigner = _client(settings.s3_presign_endpoint_url)
+
+    # -- health
+
+    def ping(self) -> None:
+        """Raise `Unavailable` unless both buckets answer."""
+        with _translated():
+            self._s3.head_bucket(Bucket=self.incoming)
+            self._s3.head_bucket(Bucket=self.packages)
+
+    # -- presigned URLs
+
+    def presign_upload(
+        self, key: str, *, max_bytes: int, seconds: int, sha256: str | None = None
+    ) -> PresignedUpload:
+        """Return a POST that writes exactly `key` of the incoming bucket, with 1 to `max_bytes` bytes.
+
+        With `sha256` (hex) S3 itself refuses any other bytes. Fields and conditions as in
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
+        """
+        fields: dict[str, str] = {}
+        if sha256 is not None:
+            fields = {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": _base64_of(sha256)}
+        conditions: list[Any] = [["content-length-range", 1, max_bytes]]
+        conditions.extend({name: value} for name, value in fields.items())
+        post = self._presigner.generate_presigned_post(
+            self.incoming, key, Fields=dict(fields), Conditions=conditions, ExpiresIn=seconds
+        )
+        return PresignedUpload(url=post["url"], fields=post["fields"])
+
+    def presign_file(self, key: str, *, filename: str, seconds: int) -> str:
+        """Return a GET of a stored file that a browser saves as `filename`."""
+        return self._presign_get(self.packages, key, filename=filename, seconds=seconds)
+
+    def presign_archive(self, key: str, version: str, *, filename: str, seconds: int) -> str:
+        """Return a GET of exactly this version of an original archive."""
+        return self._presign_get(
+            self.incoming, key, filename=filename, seconds=seconds, extra={"VersionId": version}
+        )
+
+    def _presign_get(
+        self, bucket: str, key: str, *, filename: str, seconds: int, extra: Mapping[str, str] | None = None
+    ) -> str:
+        return self._presigner.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": bucket,
+                "Key": key,
+                "ResponseContentDisposition": content_disposition(filename),
+                "ResponseContentType": "application/octet-stream",
+                **(extra or {}),
+            },
+            ExpiresIn=seconds,
+        )
+
+    # -- originals
+
+    def put_original(self, key: str, data: bytes, sha256: str) -> None:
+        """Store an archive that came through the API; S3 checks `sha256` (hex) on arrival."""
+        with _translated():
+            self._s3.put_object(
+                Bucket=self.incoming,
+                Key=key,
+                Body=data,
+                ContentType="application/zip",
+                ChecksumSHA256=_base64_of(sha256),
+            )
+
+    def delete_original(self, key: str, version: str) -> None:
+        """Remove one version of an original for good."""
+        with _translated():
+            self._s3.delete_object(Bucket=self.incoming, Key=key, VersionId=version)
+
+    def open_original(self, bucket: str, key: str, version: str) -> ObjectReader:
+        """Open one version of an original for ranged reads.
+
+        Raises
+        ------
+        ObjectMissing
+            That version does not exist.
+        """
+        return ObjectReader(self._s3, bucket, key, version)
+
+    # -- extracted files
+
+    def put_file(self, key: str, data: bytes, sha256: str) -> None:
+        """Store a whole file; S3 checks `sha256` (hex) on arrival."""
+        with _translated():
+            self._s3.put_object(
+                Bucket=self.packages,
+                Key=key,
+                Body=data,
+                ContentType="application/octet-stream",
+                ChecksumSHA256=_base64_of(sha256),
+                Metadata={"content-hash": sha256},
+            )
+
+    def start_file(self, key: str) -> PartsUpload:
+        """Start a file that is written in parts and exists only once `PartsUpload.complete` returned."""
+        with _translated():
+            answer = self._s3.create_multipart_upload(
+                Bucket=self.packages,
+                Key=key,
+                ContentType="application/octet-stream",
+                ChecksumAlgorithm="SHA256",
+            )
+        return PartsUpload(self._s3, self.packages, key, answer["UploadId"])
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove every version, delete marker and unfinished upload below `prefix`; return how many."""
+        removed = 0
+        with _translated():
+            for page in self._s3.get_paginator("list_object_versions").paginate(
+                Bucket=self.packages, Prefix=prefix
+            ):
+                doomed = [
+                    {"Key": entry["Key"], "VersionId": entry["VersionId"]}
+                    for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+                ]
+                if not doomed:
+                    continue
+                answer = self._s3.delete_objects(
+                    Bucket=self.packages,
+                    Delete={"Objects": doomed, "Quiet": True},  # type: ignore[typeddict-item]
+                )
+                if answer.get("Errors"):
+                    raise Unavailable(
+                        detail=f"could not delete {len(answer['Errors'])} objects: {answer['Errors'][0]}"
+                    )
+                removed += len(doomed)
+            for uploads in self._s3.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.packages, Prefix=prefix
+            ):
+                for upload in uploads.get("Uploads", ()):
+                    self._s3.abort_multipart_upload(
+                        Bucket=self.packages, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    removed += 1
+        return removed
+
+
+class ObjectReader:
+    """One object version, read by ranges. The first request brings the size and the object's tail.
+
+    Every later request carries `If-Match`, so bytes of two different objects are never mixed.
+    """
+
+    def __init__(self, s3: S3Client, bucket: str, key: str, version: str) -> None:
+        self._get: Callable[..., Any] = s3.get_object
+        self._where = {"Bucket": bucket, "Key": key}
+        if version != "null":  # what S3 calls the version of an object in an unversioned bucket
+            self._where["VersionId"] = version
+        self.requests = 0
+        try:
+            answer = self._request(Range=f"bytes=-{TAIL_BYTES}")
+        except _RangeNotSatisfiable:
+            self.size, self._tail = 0, b""  # RFC 9110 §14.1.2: no suffix of an empty object is satisfiable
+            return
+        self._where["IfMatch"] = answer["ETag"]
+        self._tail = self._body(answer)
+        content_range = answer.get("ContentRange")
+        self.size = int(content_range.rpartition("/")[2]) if content_range else len(self._tail)
+
+    @property
+    def tail_offset(self) -> int:
+        """Where the part that is in memory already begins."""
+        return self.size - len(self._tail)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes from `offset`.
+
+        Raises
+        ------
+        ObjectChanged, ObjectMissing
+            The object is not the one that was opened any more.
+        Unavailable
+            S3 does not answer, or answered with fewer bytes.
+        """
+        if length == 0:
+            return b""
+        if offset >= self.tail_offset:
+            start = offset - self.tail_offset
+            data = self._tail[start : start + length]
+        else:
+            data = self._body(self._request(Range=f"bytes={offset}-{offset + length - 1}"))
+        if len(data) != length:
+            raise Unavailable(detail=f"asked for {length} bytes at {offset}, got {len(data)}")
+        return data
+
+    def _request(self, **options: str) -> Any:
+        self.requests += 1
+        with _translated():
+            return self._get(**self._where, **options)
+
+    def _body(self, answer: Any) -> bytes:
+        with _translated(), answer["Body"] as body:
+            data: bytes = body.read()
+            return data
+
+
+class PartsUpload:
+    """A multipart upload in progress."""
+
+    def __init__(self, s3: S3Client, bucket: str, key: str, upload_id: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._key = key
+        self._upload_id = upload_id
+        self._parts: list[CompletedPartTypeDef] = []
+
+    def write(self, data: bytes, sha256: str) -> None:
+        """Send the next part; all but the last must be at least 5 MiB."""
+        number = len(self._parts) + 1
+        with _translated():
+            answer = self._s3.upload_part(
+                Bucket=self._bucket,
+                Key=self._key,
+                UploadId=self._upload_id,
+                PartNumber=number,
+                Body=data,
+                ChecksumSHA256=_base64_of(sha256),
+            )
+        self._parts.append(
+            {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": _base64_of(sha256)}
+        )
+
+    def complete(self) -> None:
+        """Make the object exist."""
+        with _translated():
+            self._s3.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=self._key,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": self._parts},
+            )
+
+    def abort(self) -> None:
+        """Give the parts up; the object never existed."""
+        with _translated():
+            self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
+
+
+def content_disposition(filename: str) -> str:
+    """Return an RFC 6266 `attachment` header for any file name, with an ASCII fallback."""
+    fallback = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
+    return f"attachment; filename=\"{fallback}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _base64_of(sha256: str) -> str:
+    return base64.b64encode(bytes.fromhex(sha256)).decode("ascii")

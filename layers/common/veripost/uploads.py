@@ -1,0 +1,158 @@
+"""The writes over HTTP: announcing a package, and uploading a small one in the same call."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from sqlalchemy import Engine
+
+from veripost import queries
+from veripost.archive import BytesSource, Limits, inspect
+from veripost.errors import TooLarge, has_errors, refusal
+from veripost.models import Status, Trigger
+from veripost.platforms import registry, rules
+from veripost.queries import Source
+from veripost.schemas import Accepted, AcceptedWithForm, CreatePackage, UploadForm
+from veripost.settings import Settings
+from veripost.storage import Storage
+
+DIRECT_UPLOAD_BYTES = 4 << 20  # a Lambda's request is 6 MB at most, and base64 takes a third of it
+_ARCHIVE_NAME = "archive.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadConfig:
+    """What the upload doors need of the settings."""
+
+    limits: Limits
+    url_seconds: int
+    extra_extensions: tuple[str, ...]
+
+
+def config_of(settings: Settings) -> UploadConfig:
+    """Return the upload doors' part of `settings`."""
+    return UploadConfig(
+        limits=Limits(**settings.archive_limits),
+        url_seconds=settings.upload_url_seconds,
+        extra_extensions=settings.extra_extensions,
+    )
+
+
+def announce(
+    request: CreatePackage, *, engine: Engine, storage: Storage, config: UploadConfig
+) -> AcceptedWithForm:
+    """Record a package whose bytes are still to come, and say where to send them.
+
+    Raises
+    ------
+    TooLarge
+        The archive would be larger than any that is accepted.
+    PackageRefused
+        There is no such platform.
+    """
+    if request.size_bytes > config.limits.archive_bytes:
+        raise TooLarge(
+            f"The archive is larger than the {config.limits.archive_bytes >> 20} MiB that VeriPost accepts.",
+            detail=f"size_bytes {request.size_bytes} is above {config.limits.archive_bytes}",
+        )
+    _platform(request.platform, config)
+    package_id = uuid4()
+    key = f"uploads/{package_id}/{_ARCHIVE_NAME}"
+    with engine.begin() as connection:
+        run_id = queries.add_package(
+            connection,
+            package_id=package_id,
+            name=rules.stem_of(request.filename),
+            platform=request.platform,
+            source=Source(storage.incoming, key, None),
+            trigger=Trigger.PRESIGNED,
+            size_bytes=request.size_bytes,
+        )
+    form = storage.presign_upload(
+        key, max_bytes=request.size_bytes, seconds=config.url_seconds, sha256=request.sha256
+    )
+    return AcceptedWithForm(
+        package_id=package_id,
+        job_id=run_id,
+        status=Status.PENDING,
+        upload=UploadForm(
+            url=form.url,
+            fields=dict(form.fields),
+            expires_at=datetime.now(UTC) + timedelta(seconds=config.url_seconds),
+            max_bytes=request.size_bytes,
+        ),
+    )
+
+
+def upload(
+    filename: str,
+    platform: str,
+    data: bytes,
+    *,
+    engine: Engine,
+    storage: Storage,
+    config: UploadConfig,
+) -> Accepted:
+    """Check a small archive wholly, record it and store it; ingestion takes it from there.
+
+    A refusal says exactly what ingestion would say, and leaves neither a row nor an object.
+
+    Raises
+    ------
+    TooLarge
+        Above 4 MiB; the message names the presigned way.
+    NotAZip, PackageRefused
+        The archive cannot be accepted; every problem is attached.
+    """
+    if len(data) > DIRECT_UPLOAD_BYTES:
+        raise TooLarge(
+            "This file is too large to send in one call. Ask POST /v1/packages for an upload URL instead.",
+            detail=f"{len(data)} bytes is above {DIRECT_UPLOAD_BYTES}",
+        )
+    name = _check(data, _platform(platform, config), config)
+    package_id = uuid4()
+    key = f"uploads/{package_id}/{_ARCHIVE_NAME}"
+    with engine.begin() as connection:
+        run_id = queries.add_package(
+            connection,
+            package_id=package_id,
+            name=name or rules.stem_of(filename),
+            platform=platform,
+            source=Source(storage.incoming, key, None),
+            trigger=Trigger.API,
+            size_bytes=len(data),
+        )
+    try:
+        storage.put_original(key, data, hashlib.sha256(data).hexdigest())
+    except BaseException:
+        # If the object landed all the same, its event finds no row and ingestion deletes it.
+        with engine.begin() as connection:
+            queries.remove_unstarted_package(connection, package_id)
+        raise
+    return Accepted(package_id=package_id, job_id=run_id, status=Status.PENDING)
+
+
+def _platform(key: str, config: UploadConfig) -> registry.Platform:
+    platform = registry.find(key, config.extra_extensions)
+    if platform is None:
+        raise refusal([rules.unknown_platform(key)])
+    return platform
+
+
+def _check(data: bytes, platform: registry.Platform, config: UploadConfig) -> str | None:
+    """Raise every reason to refuse `data`; return the name that its files give the package."""
+    report = inspect(BytesSource(data), config.limits)
+    problems = list(report.problems)
+    name = None
+    if report.directory.readable:
+        selection = rules.select(
+            platform, [(member.name, member.size) for member in report.directory.members]
+        )
+        problems = [*report.directory.problems, *selection.problems, *report.member_problems]
+        name = selection.name
+    if has_errors(problems):
+        raise refusal(problems)
+    return name
