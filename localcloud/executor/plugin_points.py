@@ -1,0 +1,182 @@
+"""The points at which LocalStack 4.14.0 lets us in; entry points name them (plugin/*/entry_points.txt)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+from localstack.runtime import hooks
+from localstack.services.lambda_.event_source_mapping import esm_worker_factory
+from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
+from localstack.services.lambda_.invocation.assignment import AssignmentService
+from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
+from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
+from localstack.services.lambda_.invocation.runtime_executor import LambdaRuntimeException, RuntimeExecutor
+
+from localcloud.executor.function_process import Function, FunctionProcess, Invocation, link_runtime
+from localcloud.executor.poller import collect_batch
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_CONCURRENCY = 5  # as many pollers as Lambda starts with where no MaximumConcurrency is set
+RUNTIME_PACKAGES = (
+    *("awslambdaric", "runtime_client.*", "simplejson", "snapshot_restore_py.py"),
+    *("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py"),
+)
+
+
+class ProcessExecutorPlugin(RuntimeExecutorPlugin):
+    """Chosen by `LAMBDA_RUNTIME_EXECUTOR=process`."""
+
+    name = "process"
+
+    def load(self, *_args: Any, **_kwargs: Any) -> type[RuntimeExecutor]:
+        return ProcessExecutor
+
+
+class ProcessExecutor(RuntimeExecutor):
+    """LocalStack's view of a `FunctionProcess`."""
+
+    def __init__(self, id: str, function_version: FunctionVersion) -> None:  # noqa: A002 (its signature)
+        super().__init__(id, function_version)
+        self._process: FunctionProcess | None = None
+
+    def start(self, env_vars: dict[str, Any]) -> None:
+        version = self.function_version
+        config = version.config
+        function = Function(
+            name=version.id.function_name,
+            version=version.id.qualifier,
+            handler=config.handler,
+            timeout=config.timeout,
+            memory_mb=config.memory_size,
+            json_logs=config.logging_config.get("LogFormat") == "JSON",
+            task_root=config.code.get_unzipped_code_location(),
+            layers=tuple(layer.code.get_unzipped_code_location() for layer in config.layers),
+            runtime=state_folder() / "runtime",
+        )
+        log = state_folder() / "logs" / f"{function.name}.log"
+        self._process = FunctionProcess(function, env_vars, log)
+        self._process.start()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def invoke(self, payload: dict[str, str]) -> InvocationResult:
+        if self._process is None:
+            raise LambdaRuntimeException(f"{self.id} was invoked before it was started")
+        invocation = Invocation(
+            request_id=payload["invoke-id"],
+            function_arn=payload["invoked-function-arn"],
+            trace_id=payload["trace-id"],
+            payload=payload["payload"].encode(),
+        )
+        outcome = self._process.invoke(invocation)
+        return InvocationResult(
+            invocation.request_id, outcome.payload, is_error=outcome.failed, logs=outcome.logs
+        )
+
+    def get_address(self) -> str:
+        return "127.0.0.1"
+
+    def get_endpoint_from_executor(self) -> str:
+        return "127.0.0.1"
+
+    def get_runtime_endpoint(self) -> str:
+        return ""  # ours is known to the process alone
+
+    def get_logs(self) -> str:
+        return ""  # every invocation carries its own
+
+    @classmethod
+    def prepare_version(cls, function_version: FunctionVersion) -> None:
+        function_version.config.code.prepare_for_execution()
+        for layer in function_version.config.layers:
+            layer.code.prepare_for_execution()
+
+    @classmethod
+    def cleanup_version(cls, function_version: FunctionVersion) -> None:
+        """Nothing: another version may share the unzipped code."""
+
+
+class ConcurrentSqsPoller(SqsPoller):
+    """Polls without a pause and hands batches to as many invocations as `MaximumConcurrency` allows."""
+
+    def limit(self, concurrency: int) -> None:
+        """Set how many invocations may run at once; called once, before the first poll."""
+        self._slots = threading.BoundedSemaphore(concurrency)
+        self._workers = ThreadPoolExecutor(concurrency, thread_name_prefix="sqs-batch")
+
+    def poll_events(self) -> None:
+        self._slots.acquire()  # first: a message that is received is also worked on at once
+        try:
+            batch = collect_batch(self._receive, self.batch_size, self.maximum_batching_window)
+        except BaseException:
+            self._slots.release()
+            raise
+        if batch:
+            self._workers.submit(self.handle_messages, batch).add_done_callback(self._finish)
+        else:
+            self._slots.release()
+
+    def close(self) -> None:
+        self._workers.shutdown(wait=False)
+
+    def _receive(self, count: int, seconds: int) -> list[dict[str, Any]]:
+        answer = self.source_client.receive_message(
+            QueueUrl=self.queue_url,
+            MaxNumberOfMessages=count,
+            WaitTimeSeconds=seconds,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        )
+        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        return messages
+
+    def _finish(self, batch: Future[None]) -> None:
+        self._slots.release()
+        error = batch.exception()
+        if error is not None:  # its messages come back after the queue's visibility timeout, as on AWS
+            LOG.warning("A batch from %s failed: %s", self.source_arn, getattr(error, "error", error))
+
+
+class Environments(dict[str, Any]):
+    """LocalStack walks through a version's environments while other threads add to them."""
+
+    def values(self) -> Any:
+        return list(super().values())
+
+
+@hooks.on_infra_start()
+def install() -> None:
+    """Put our parts in place before the Lambda service is loaded."""
+    link_runtime(state_folder() / "runtime", Path(boto3.__file__).parent.parent, RUNTIME_PACKAGES)
+    make_worker = esm_worker_factory.EsmWorkerFactory.get_esm_worker
+    make_assignment = AssignmentService.__init__
+
+    def get_esm_worker(factory: Any) -> Any:
+        worker = make_worker(factory)
+        if isinstance(worker.poller, ConcurrentSqsPoller):
+            scaling = factory.esm_config.get("ScalingConfig") or {}
+            worker.poller.limit(int(scaling.get("MaximumConcurrency") or DEFAULT_CONCURRENCY))
+        return worker
+
+    def init_assignment(service: Any) -> None:
+        make_assignment(service)
+        service.environments = defaultdict(Environments)
+
+    esm_worker_factory.SqsPoller = ConcurrentSqsPoller
+    esm_worker_factory.EsmWorkerFactory.get_esm_worker = get_esm_worker
+    AssignmentService.__init__ = init_assignment
+
+
+def state_folder() -> Path:
+    """Where the local cloud keeps its files."""
+    return Path(os.environ["LOCALCLOUD_STATE_DIR"])
