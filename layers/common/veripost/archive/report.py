@@ -1,0 +1,91 @@
+"""The whole check of an archive in one call: directory, then every member, all problems in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from veripost.archive.directory import read_directory
+from veripost.archive.entries import Directory, Member
+from veripost.archive.findings import Findings
+from veripost.archive.limits import Limits, MiB
+from veripost.archive.reader import MemberReader
+from veripost.archive.source import Source
+from veripost.errors import Problem, ProblemCode, has_errors
+
+_WINDOW_BYTES: Final = 1 * MiB
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReport:
+    """A member with the verdict on its bytes; `sha256` (hex) is empty unless it is verified."""
+
+    member: Member
+    sha256: str
+    size: int
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything the gate has to say of an archive; `problems` are those of directory and members."""
+
+    directory: Directory
+    members: tuple[MemberReport, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Tell whether every rule was kept and every member is verified."""
+        return not has_errors(self.problems)
+
+
+def inspect(source: Source, limits: Limits) -> Report:
+    """Check the archive in `source` completely, keeping no member's content.
+
+    Never raises for what the bytes are; raises only what the source raises.
+    """
+    directory = read_directory(source, limits)
+    reports = []
+    if directory.readable:
+        spans = _Spans(source)
+        for member in directory.members:
+            reader = MemberReader(member, spans.of(member), limits)
+            for _ in reader:
+                pass
+            reports.append(MemberReport(member, reader.sha256, reader.size, reader.problems))
+    problems = merge(directory, (problem for report in reports for problem in report.problems), limits)
+    return Report(directory, tuple(reports), problems)
+
+
+def merge(directory: Directory, others: Iterable[Problem], limits: Limits) -> tuple[Problem, ...]:
+    """Return the directory's problems and `others` as one list: each once, capped as `limits` says."""
+    findings = Findings(limits.problems)
+    findings.extend(
+        problem for problem in directory.problems if problem.code is not ProblemCode.MORE_PROBLEMS
+    )
+    findings.count_unlisted(directory.unlisted)
+    findings.extend(others)
+    return findings.listed()
+
+
+class _Spans:
+    """Cuts members' spans out of the source, reading neighbours that are small together."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._window = memoryview(b"")
+        self._start = 0
+
+    def of(self, member: Member) -> Iterator[bytes | memoryview]:
+        start, end = member.header_offset, member.end_offset
+        if end - start > _WINDOW_BYTES:
+            for offset in range(start, end, _WINDOW_BYTES):
+                yield self._source.read_at(offset, min(_WINDOW_BYTES, end - offset))
+            return
+        if not self._start <= start <= end <= self._start + len(self._window):
+            length = min(_WINDOW_BYTES, self._source.size - start)
+            self._window = memoryview(self._source.read_at(start, length))
+            self._start = start
+        yield self._window[start - self._start : end - self._start]
