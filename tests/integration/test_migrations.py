@@ -18,7 +18,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
@@ -68,7 +67,7 @@ def test_check_constraints_agree(engine: Engine) -> None:
     found = inspect(engine)
     for table in models.metadata.sorted_tables:
         migrated = {check["name"] for check in found.get_check_constraints(table.name)}
-        ddl = str(CreateTable(table).compile(dialect=postgresql.dialect()))
+        ddl = str(CreateTable(table).compile(engine))
         declared = set(re.findall(r"CONSTRAINT (ck_\w+) CHECK", ddl))
         assert declared
         assert migrated == declared, table.name

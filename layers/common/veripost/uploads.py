@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import Engine
 
 from veripost import queries
-from veripost.archive import BytesSource, Limits, inspect
+from veripost.archive import BytesSource, Limits, inspect, merge
 from veripost.errors import TooLarge, has_errors, refusal
 from veripost.models import Status, Trigger
 from veripost.platforms import registry, rules
@@ -145,14 +145,12 @@ def _platform(key: str, config: UploadConfig) -> registry.Platform:
 def _check(data: bytes, platform: registry.Platform, config: UploadConfig) -> str | None:
     """Raise every reason to refuse `data`; return the name that its files give the package."""
     report = inspect(BytesSource(data), config.limits)
-    problems = list(report.problems)
-    name = None
-    if report.directory.readable:
-        selection = rules.select(
-            platform, [(member.name, member.size) for member in report.directory.members]
-        )
-        problems = [*report.directory.problems, *selection.problems, *report.member_problems]
-        name = selection.name
+    if not report.directory.readable:
+        raise refusal(report.problems)
+    rows = [(member.name, member.size) for member in report.directory.members]
+    selection = rules.select(platform, rows)
+    in_members = (problem for member in report.members for problem in member.problems)
+    problems = merge(report.directory, (*selection.problems, *in_members), config.limits)
     if has_errors(problems):
         raise refusal(problems)
-    return name
+    return selection.name

@@ -7,7 +7,7 @@ Two kinds of failure are never mixed. *Refused*: the package is at fault, the ou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from veripost import queries
-from veripost.archive import Limits, read_directory
+from veripost.archive import Limits, merge, read_directory
 from veripost.errors import (
     AppError,
     LeaseLost,
@@ -207,10 +207,9 @@ class _Job:
         reader = self._storage.open_original(self._landed.bucket, self._landed.key, self._landed.version)
         directory = read_directory(reader, self._config.limits)
         if not directory.readable:
-            return self._refuse(list(directory.problems), size=reader.size)
+            return self._refuse(directory.problems, size=reader.size)
         selection = rules.select(platform, [(member.name, member.size) for member in directory.members])
-        problems = [*directory.problems, *selection.problems]
-        publish = not has_errors(problems)
+        publish = directory.accepted and not has_errors(selection.problems)
         if publish:
             self._advance(Status.STORING)
         extraction = extract(
@@ -223,13 +222,16 @@ class _Job:
             publish=publish,
             beat=self._beat,
         )
-        problems.extend(extraction.problems)
+        found = (*selection.problems, *extraction.problems)
+        problems = merge(directory, found, self._config.limits)
         if has_errors(problems):
             return self._refuse(problems, size=reader.size, content_hash=extraction.content_hash)
         self._advance(Status.PARSING)
         return self._accept(selection.name or fallback_name, extraction, problems, size=reader.size)
 
-    def _accept(self, name: str, extraction: Extraction, problems: list[Problem], *, size: int) -> Outcome:
+    def _accept(
+        self, name: str, extraction: Extraction, problems: Sequence[Problem], *, size: int
+    ) -> Outcome:
         with self._engine.begin() as connection:
             written = queries.finish_ready(
                 connection,
@@ -243,7 +245,7 @@ class _Job:
         return self._ended(written, Outcome.READY, files=len(extraction.files))
 
     def _refuse(
-        self, problems: list[Problem], *, size: int | None = None, content_hash: str | None = None
+        self, problems: Sequence[Problem], *, size: int | None = None, content_hash: str | None = None
     ) -> Outcome:
         self._beat()
         self._storage.delete_prefix(self._prefix)
