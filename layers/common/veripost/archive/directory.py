@@ -8,8 +8,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from veripost.archive.entries import Directory, Member, content_problems
 from veripost.archive.findings import Findings, finding, shown
@@ -45,10 +44,12 @@ from veripost.archive.records import (
     central_headers,
     comment_length,
     find_end_records,
+    is_foreign_extra,
     parse_end_record,
     parse_extra,
     parse_zip64_end_record,
     parse_zip64_extra,
+    repeated,
 )
 from veripost.archive.sniff import HEAD_BYTES, likeness
 from veripost.archive.source import Source
@@ -58,6 +59,10 @@ _NEWEST_VERSION: Final = 63  # 4.4.3.2: the newest feature that exists is versio
 _DOS_HOSTS: Final = frozenset({0, 10, 11, 14})  # 4.4.2.2: FAT, NTFS, MVS (as 7-Zip counts NTFS), VFAT
 _DOS_FOLDER: Final = 0x10
 _DOS_REPARSE_POINT: Final = 0x400
+# What nearly all files have: nothing, Windows' archive bit, or a Unix mode that is an ordinary one.
+_FILE_ATTRIBUTES: Final = frozenset(
+    {0, 0x20} | {mode << 16 for mode in (0o600, 0o100600, 0o100644, 0o100755)}
+)
 
 
 class _UnusableError(Exception):
@@ -311,13 +316,12 @@ def _check_place(tail: _Tail, record: EndRecord, directory_end: int) -> None:
         f"4.4.24: the directory should lie at {record.directory_offset} and end at {claimed_end}, "
         f"the end records start at {directory_end}"
     )
+    actual = directory_end - record.directory_size
     if shift < 0:
         code = ProblemCode.DIRECTORY_OUT_OF_BOUNDS
     elif shift == ZIP64_END_RECORD.size and tail.read(claimed_end, claimed_end + 4) == ZIP64_END_SIGNATURE:
         code = ProblemCode.ZIP64_LOCATOR_MISSING
-    elif record.directory_size >= 4 and tail.read(
-        directory_end - record.directory_size, directory_end
-    ).startswith(CENTRAL_SIGNATURE):
+    elif tail.read(actual, min(actual + 4, directory_end)) == CENTRAL_SIGNATURE:
         code = ProblemCode.PREFIX_DATA
         detail += f"; everything lies {shift} bytes further on"
     else:
@@ -330,12 +334,9 @@ def _check_place(tail: _Tail, record: EndRecord, directory_end: int) -> None:
 
 def _read_headers(frame: _Frame) -> list[CentralHeader]:
     headers: list[CentralHeader] = []
-    consumed = 0
     try:
         # One more than it says, so that a surplus is seen without reading all of it.
-        for position, header in central_headers(frame.directory, frame.entries + 1):
-            headers.append(header)
-            consumed = position + header.length
+        headers.extend(central_headers(frame.directory, frame.entries + 1))
     except RecordError as error:
         raise _UnusableError(
             finding(
@@ -351,6 +352,7 @@ def _read_headers(frame: _Frame) -> list[CentralHeader]:
                 f"{'more' if len(headers) > frame.entries else len(headers)} in the directory",
             )
         )
+    consumed = headers[-1].end if headers else 0
     if consumed != len(frame.directory):
         signature = frame.directory[consumed : consumed + 4]
         signed = signature == DIGITAL_SIGNATURE
@@ -364,130 +366,128 @@ def _read_headers(frame: _Frame) -> list[CentralHeader]:
     return headers
 
 
-@dataclass(slots=True)
-class _Draft:
-    """An entry whose extra fields have been applied; where its span ends is not known yet."""
+class _Entry(NamedTuple):
+    """An entry with its extra fields applied: sizes, offset and disk as ZIP64 has them, the decoded name.
+
+    `sound` tells whether sizes and offset can be relied on.
+    """
 
     header: CentralHeader
     name: str
-    compressed_size: int
-    size: int
-    header_offset: int
-    sound: bool = True
+    sound: bool
 
 
 def _members(
     headers: Sequence[CentralHeader], frame: _Frame, limits: Limits, findings: Findings
 ) -> tuple[list[Member], bool]:
     """Return the members in archive order, and whether their sizes and offsets can be relied on."""
-    drafts = [_draft(header, limits, findings) for header in headers]
-    drafts.sort(key=attrgetter("header_offset"))
-    ends = [draft.header_offset for draft in drafts[1:]]
+    entries = [_entry(header, limits, findings) for header in headers]
+    entries.sort(key=lambda entry: entry.header.header_offset)
+    ends = [entry.header.header_offset for entry in entries[1:]]
     ends.append(frame.directory_offset)
     members = []
-    for index, (draft, end) in enumerate(zip(drafts, ends, strict=False)):
-        header = draft.header
+    for index, ((header, name, sound), end) in enumerate(zip(entries, ends, strict=False)):
         member = Member(
             index,
-            draft.name,
+            name,
             header.raw_name,
             header.method,
             header.flags,
             header.crc32,
-            draft.compressed_size,
-            draft.size,
-            draft.header_offset,
+            header.compressed_size,
+            header.size,
+            header.header_offset,
             end,
         )
-        if draft.sound:  # otherwise the sizes are not the member's
-            findings.extend(content_problems(member, limits))
+        if sound and (problems := content_problems(member, limits)):
+            findings.extend(problems)
         members.append(member)
-    return members, all(draft.sound for draft in drafts)
+    return members, all(entry.sound for entry in entries)
 
 
-def _draft(header: CentralHeader, limits: Limits, findings: Findings) -> _Draft:
+def _entry(header: CentralHeader, limits: Limits, findings: Findings) -> _Entry:
     try:
         name = decode_name(header.raw_name, header.flags)
     except UnicodeDecodeError as error:
         name = header.raw_name.decode("utf-8", "backslashreplace")
         findings.add(finding(ProblemCode.NAME_ENCODING, f"4.4.4 bit 11, appendix D: {error}", member=name))
-    draft = _Draft(header, name, header.compressed_size, header.size, header.header_offset)
-    if header.extra or MAX_32 in (header.size, header.compressed_size, header.header_offset):
-        findings.extend(_apply_extra(draft))
-    elif header.disk:
-        findings.add(_other_disk(draft, header.disk))
-    findings.extend(name_problems(header.raw_name, draft.name, limits))
-    if header.external_attributes or draft.name.endswith("/"):
-        findings.extend(_attribute_problems(draft))
+    entry = _Entry(header, name, True)
+    if (
+        MAX_32 in (header.size, header.compressed_size, header.header_offset)
+        or header.disk
+        or (header.extra and not is_foreign_extra(header.extra))
+    ):
+        entry = _apply_extra(entry, findings)
+    if problems := name_problems(header.raw_name, entry.name, limits):
+        findings.extend(problems)
+    if header.external_attributes not in _FILE_ATTRIBUTES or name.endswith("/"):
+        findings.extend(_attribute_problems(entry))
     if header.version_needed & 0xFF > _NEWEST_VERSION:
         findings.add(
             finding(
                 ProblemCode.VERSION_TOO_NEW,
                 f"4.4.3: version {header.version_needed} needed, the newest is {_NEWEST_VERSION}",
-                member=draft.name,
+                member=entry.name,
             )
         )
-    return draft
+    return entry
 
 
-def _other_disk(draft: _Draft, disk: int) -> Problem:
-    return finding(ProblemCode.MULTI_DISK, f"4.4.13: starts on disk {disk}", member=draft.name)
+def _apply_extra(entry: _Entry, findings: Findings) -> _Entry:
+    """Return the entry with sizes, offset, disk and name as its extra fields give them."""
+    header, name, sound = entry
 
+    def add(code: ProblemCode, detail: str) -> None:
+        findings.add(finding(code, detail, member=name))
 
-def _apply_extra(draft: _Draft) -> Iterator[Problem]:
-    """Take sizes, offset and name from the entry's extra fields, yielding what is wrong with those."""
-    header = draft.header
     try:
         fields = parse_extra(header.extra)
     except RecordError as error:
-        draft.sound = False
-        yield finding(ProblemCode.EXTRA_MALFORMED, f"4.5.1: directory: {error}", member=draft.name)
-        return
-    for identifier in (ZIP64_EXTRA, UNICODE_PATH_EXTRA):
-        count = sum(1 for found, _ in fields if found == identifier)
-        if count > 1:
-            draft.sound = draft.sound and identifier != ZIP64_EXTRA
-            yield finding(
-                ProblemCode.EXTRA_DUPLICATE,
-                f"4.5.1: directory: {count} extra fields 0x{identifier:04x}",
-                member=draft.name,
-            )
-    values = dict(reversed(fields))  # of two equal ones the first: an error already
-    yield from _apply_zip64(draft, values.get(ZIP64_EXTRA))
+        add(ProblemCode.EXTRA_MALFORMED, f"4.5.1: directory: {error}")
+        return entry._replace(sound=False)
+    for identifier in repeated(fields):
+        sound = sound and identifier != ZIP64_EXTRA
+        add(ProblemCode.EXTRA_DUPLICATE, f"4.5.1: directory: extra field 0x{identifier:04x} twice")
+    values = dict(reversed(fields))  # of two equal ones the first; that is an error already
     if UNICODE_PATH_EXTRA in values:
         try:
-            draft.name = unicode_path(header.raw_name, header.flags, values[UNICODE_PATH_EXTRA])
+            name = unicode_path(header.raw_name, header.flags, values[UNICODE_PATH_EXTRA])
         except RecordError as error:
-            yield finding(ProblemCode.UNICODE_PATH_INVALID, f"4.6.9: directory: {error}", member=draft.name)
+            add(ProblemCode.UNICODE_PATH_INVALID, f"4.6.9: directory: {error}")
         except UnicodePathConflictError as error:
-            yield finding(ProblemCode.UNICODE_PATH_CONFLICT, f"4.6.9: directory: {error}", member=draft.name)
+            add(ProblemCode.UNICODE_PATH_CONFLICT, f"4.6.9: directory: {error}")
+    try:
+        header = _apply_zip64(header, values.get(ZIP64_EXTRA))
+    except RecordError as error:
+        sound = False
+        add(ProblemCode.ZIP64_EXTRA_INVALID, f"4.5.3: directory: {error}")
+    else:
+        if header.disk:
+            add(ProblemCode.MULTI_DISK, f"4.4.13: starts on disk {header.disk}")
+    return _Entry(header, name, sound)
 
 
-def _apply_zip64(draft: _Draft, field: bytes | None) -> Iterator[Problem]:
-    header = draft.header
-    size, compressed = header.size == MAX_32, header.compressed_size == MAX_32
-    offset, disk = header.header_offset == MAX_32, header.disk == MAX_16
-    number = header.disk
-    if field is not None or size or compressed or offset or disk:
-        try:
-            values = parse_zip64_extra(
-                field or b"", size=size, compressed=compressed, offset=offset, disk=disk
-            )
-        except RecordError as error:
-            draft.sound = False
-            yield finding(ProblemCode.ZIP64_EXTRA_INVALID, f"4.5.3: directory: {error}", member=draft.name)
-            return
-        draft.size = header.size if values[0] is None else values[0]
-        draft.compressed_size = header.compressed_size if values[1] is None else values[1]
-        draft.header_offset = header.header_offset if values[2] is None else values[2]
-        number = header.disk if values[3] is None else values[3]
-    if number:
-        yield _other_disk(draft, number)
+def _apply_zip64(header: CentralHeader, field: bytes | None) -> CentralHeader:
+    """Return the header with those values from the ZIP64 extra field that it calls for (4.5.3)."""
+    wanted = (
+        header.size == MAX_32,
+        header.compressed_size == MAX_32,
+        header.header_offset == MAX_32,
+        header.disk == MAX_16,
+    )
+    if field is None and not any(wanted):
+        return header
+    values = parse_zip64_extra(field or b"", *wanted)
+    short = (header.size, header.compressed_size, header.header_offset, header.disk)
+    size, compressed_size, header_offset, disk = (
+        value if value is not None else kept for value, kept in zip(values, short, strict=True)
+    )
+    return header._replace(size=size, compressed_size=compressed_size, header_offset=header_offset, disk=disk)
 
 
-def _attribute_problems(draft: _Draft) -> Iterator[Problem]:
+def _attribute_problems(entry: _Entry) -> Iterator[Problem]:
     """Refuse what is no plain file or folder: 4.4.15, as Unix and Windows programs use the field."""
-    header, name = draft.header, draft.name
+    header, name, _ = entry
     attributes, host = header.external_attributes, header.made_by >> 8
     detail = f"4.4.15: external attributes 0x{attributes:08x}, made by host {host}"
     # Whatever the host: 7-Zip on Windows writes a Unix mode too, and readers believe it.
@@ -499,10 +499,10 @@ def _attribute_problems(draft: _Draft) -> Iterator[Problem]:
     is_folder = kind == stat.S_IFDIR or (attributes & _DOS_FOLDER and kind == 0)
     if is_folder and not name.endswith("/"):
         yield finding(ProblemCode.FOLDER_MISMATCH, detail, member=name)
-    if name.endswith("/") and (draft.size or header.crc32):
+    if name.endswith("/") and (header.size or header.crc32):
         yield finding(
             ProblemCode.FOLDER_WITH_DATA,
-            f"4.3.8: {draft.size} bytes, CRC {header.crc32:08x}",
+            f"4.3.8: {header.size} bytes, CRC {header.crc32:08x}",
             member=name,
         )
 

@@ -17,11 +17,19 @@ from veripost.errors import Problem, ProblemCode
 _BIDI_CONTROLS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _CONTROL_CATEGORIES: Final = frozenset({"Cc", "Zl", "Zp"})
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
-# Most names: one to eight short parts of letters, digits and harmless signs, none starting with a dot. What
-# matches has nothing left to check but lengths.
-_PLAIN: Final = re.compile(rb"(?:[A-Za-z0-9_+=,@()-][A-Za-z0-9_+=,@() .-]{0,80}/){0,8}"
-                           rb"(?:[A-Za-z0-9_+=,@()-][A-Za-z0-9_+=,@() .-]{0,80})?")  # fmt: skip
-_PLAIN_BYTES: Final = 200
+# Most names: a few short parts of letters, digits and harmless signs, none starting with a dot. What matches
+# has nothing left to check but its length.
+_PLAIN_PART: Final = 80
+_PLAIN_DEPTH: Final = 8
+_PLAIN: Final = re.compile(
+    rb"(?:[%(first)b][%(rest)b]{0,%(more)d}/){0,%(folders)d}(?:[%(first)b][%(rest)b]{0,%(more)d})?"
+    % {
+        b"first": rb"A-Za-z0-9_+=,@()#&'~!%-",
+        b"rest": rb"A-Za-z0-9_+=,@()#&'~!% .-",
+        b"more": _PLAIN_PART - 1,
+        b"folders": _PLAIN_DEPTH - 1,
+    }
+)
 
 
 class UnicodePathConflictError(Exception):
@@ -74,13 +82,14 @@ def _is_same_in_some_code_page(raw: bytes, path: str) -> bool:
 
 def name_problems(raw: bytes, name: str, limits: Limits) -> Sequence[Problem]:
     """Return everything that is wrong with one name, without looking at the others."""
-    if len(raw) <= _PLAIN_BYTES and raw and _PLAIN.fullmatch(raw) and _fits_plainly(limits):
+    if (
+        0 < len(raw) <= limits.name_bytes
+        and _PLAIN.fullmatch(raw)
+        and limits.segment_bytes >= _PLAIN_PART
+        and limits.depth >= _PLAIN_DEPTH
+    ):
         return ()
     return tuple(_name_problems(raw, name, limits))
-
-
-def _fits_plainly(limits: Limits) -> bool:
-    return limits.name_bytes >= _PLAIN_BYTES and limits.segment_bytes >= 81 and limits.depth >= 9
 
 
 def _name_problems(raw: bytes, name: str, limits: Limits) -> Iterator[Problem]:

@@ -27,8 +27,10 @@ from veripost.archive.records import (
     UNICODE_PATH_EXTRA,
     ZIP64_EXTRA,
     RecordError,
+    is_foreign_extra,
     parse_extra,
     parse_zip64_extra,
+    repeated,
 )
 from veripost.errors import Problem, ProblemCode
 
@@ -106,7 +108,7 @@ class MemberReader:
             or size != member.size
             or start + packed != len(span)
             or span[_NAME_AT:extra_at] != member.raw_name
-            or (extra_length and not _is_ordinary_extra(bytes(span[extra_at:start])))
+            or (extra_length and not is_foreign_extra(bytes(span[extra_at:start])))
             or content_problems(member, self._limits)
         ):
             return None
@@ -340,15 +342,13 @@ def _check_extra(
     except RecordError as error:
         add(ProblemCode.EXTRA_MALFORMED, f"4.5.1: {error}")
         fields = []
-    for identifier in (ZIP64_EXTRA, UNICODE_PATH_EXTRA):
-        count = sum(1 for found, _ in fields if found == identifier)
-        if count > 1:
-            add(ProblemCode.EXTRA_DUPLICATE, f"4.5.1: {count} extra fields 0x{identifier:04x}")
+    for identifier in repeated(fields):
+        add(ProblemCode.EXTRA_DUPLICATE, f"4.5.1: extra field 0x{identifier:04x} twice")
     values = dict(reversed(fields))
     if ZIP64_EXTRA in values:
         try:
             # 4.5.3: in a local header it holds both sizes.
-            large = parse_zip64_extra(values[ZIP64_EXTRA], size=True, compressed=True)
+            large = parse_zip64_extra(values[ZIP64_EXTRA], size=True, compressed_size=True)
         except RecordError as error:
             add(ProblemCode.ZIP64_EXTRA_INVALID, f"4.5.3: {error}")
         else:
@@ -382,17 +382,6 @@ def _check_sizes(
                 f"local {sizes[0]} and {sizes[1]}",
             )
             return
-
-
-def _is_ordinary_extra(extra: bytes) -> bool:
-    """Tell whether a local extra field is well formed and holds nothing that the gate interprets."""
-    position, size = 0, len(extra)
-    while position + 4 <= size:
-        identifier = extra[position : position + 2]
-        if identifier in {b"\x01\x00", b"\x75\x70"}:  # ZIP64, Unicode path
-            return False
-        position += 4 + extra[position + 2] + 256 * extra[position + 3]
-    return position == size
 
 
 def _trailing_problems(member: Member, trailing: bytes) -> Iterator[Problem]:

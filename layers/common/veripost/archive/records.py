@@ -6,10 +6,10 @@ cannot be read at all is a RecordError.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 LOCAL_SIGNATURE: Final = b"PK\x03\x04"  # 4.3.7
 DESCRIPTOR_SIGNATURE: Final = b"PK\x07\x08"  # 4.3.9.3; also the marker of a split archive, 8.5.3
@@ -64,6 +64,9 @@ MAX_COMMENT: Final = MAX_16
 TAIL_BYTES: Final = MAX_COMMENT + END_RECORD.size + ZIP64_LOCATOR.size + ZIP64_END_RECORD.size
 
 _EXTRA_HEAD: Final = Struct("<HH")
+_MEANINGFUL_EXTRAS: Final = frozenset(
+    identifier.to_bytes(2, "little") for identifier in (ZIP64_EXTRA, UNICODE_PATH_EXTRA)
+)
 _UINT64: Final = Struct("<Q")
 _UINT32: Final = Struct("<I")
 
@@ -95,9 +98,11 @@ class EndRecord:
     directory_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class CentralHeader:
-    """One entry of the central directory (4.3.12), its variable fields unparsed."""
+class CentralHeader(NamedTuple):
+    """One entry of the central directory (4.3.12), its variable fields unparsed.
+
+    A tuple, because a directory has thousands and a frozen dataclass takes four times as long to make.
+    """
 
     made_by: int
     version_needed: int
@@ -111,7 +116,7 @@ class CentralHeader:
     header_offset: int
     raw_name: bytes
     extra: bytes
-    length: int
+    end: int
 
 
 def find_end_records(tail: bytes) -> tuple[list[int], int]:
@@ -153,8 +158,8 @@ def parse_zip64_end_record(data: bytes) -> tuple[EndRecord, int]:
     return EndRecord(disk, directory_disk, here, entries, size, offset), rest + 12
 
 
-def central_headers(data: bytes, limit: int) -> Iterator[tuple[int, CentralHeader]]:
-    """Yield each entry of the central directory `data` with its position, at most `limit` of them.
+def central_headers(data: bytes, limit: int) -> Iterator[CentralHeader]:
+    """Yield the entries of the central directory `data` in order, at most `limit` of them.
 
     Stops where the signature of another known record stands. Raises RecordError where neither stands, and
     where an entry runs over the end.
@@ -162,40 +167,27 @@ def central_headers(data: bytes, limit: int) -> Iterator[tuple[int, CentralHeade
     position, count, size = 0, 0, len(data)
     unpack, fixed = CENTRAL_HEADER.unpack_from, CENTRAL_HEADER.size
     while position < size and count < limit:
-        signature = data[position : position + 4]
-        if signature != CENTRAL_SIGNATURE:
-            if signature in SIGNATURES:
+        name_at = position + fixed
+        if name_at > size or data[position : position + 4] != CENTRAL_SIGNATURE:
+            signature = data[position : position + 4]
+            if signature in SIGNATURES and signature != CENTRAL_SIGNATURE:
                 return
-            raise RecordError(f"no entry at {position} of the directory, but {signature!r}")
-        if position + fixed > size:
-            raise RecordError(f"the entry at {position} of the directory runs over its end")
+            raise RecordError(
+                f"{size - position} bytes that start with {signature!r} at {position}: no entry"
+            )
         (
             _, made_by, needed, flags, method, _, _, crc, compressed, plain,
             name_length, extra_length, comment_length, disk, _, attributes, offset,
         ) = unpack(data, position)  # fmt: skip
-        name_end = position + fixed + name_length
-        extra_end = name_end + extra_length
-        end = extra_end + comment_length
+        extra_at = name_at + name_length
+        comment_at = extra_at + extra_length
+        end = comment_at + comment_length
         if end > size:
             raise RecordError(f"the entry at {position} of the directory runs over its end")
-        yield (
-            position,
-            CentralHeader(
-                made_by,
-                needed,
-                flags,
-                method,
-                crc,
-                compressed,
-                plain,
-                disk,
-                attributes,
-                offset,
-                data[position + fixed : name_end],
-                data[name_end:extra_end],
-                end - position,
-            ),
-        )
+        yield CentralHeader(
+            made_by, needed, flags, method, crc, compressed, plain, disk, attributes, offset,
+            data[name_at:extra_at], data[extra_at:comment_at], end,
+        )  # fmt: skip
         position = end
         count += 1
 
@@ -218,22 +210,41 @@ def parse_extra(extra: bytes) -> list[tuple[int, bytes]]:
     return fields
 
 
+def is_foreign_extra(extra: bytes) -> bool:
+    """Tell whether an extra field is well formed and holds nothing that changes what a member is.
+
+    Time stamps, user numbers and the like: most of what occurs, told apart without taking it to pieces.
+    """
+    position, size = 0, len(extra)
+    while position + 4 <= size:
+        if extra[position : position + 2] in _MEANINGFUL_EXTRAS:
+            return False
+        position += 4 + extra[position + 2] + 256 * extra[position + 3]
+    return position == size
+
+
+def repeated(fields: Sequence[tuple[int, bytes]]) -> list[int]:
+    """Return the header IDs that the gate interprets and that occur more than once in `fields`."""
+    identifiers = [identifier for identifier, _ in fields]
+    return [known for known in (ZIP64_EXTRA, UNICODE_PATH_EXTRA) if identifiers.count(known) > 1]
+
+
 def parse_zip64_extra(
-    data: bytes, *, size: bool, compressed: bool, offset: bool = False, disk: bool = False
+    data: bytes, size: bool, compressed_size: bool, offset: bool = False, disk: bool = False
 ) -> tuple[int | None, int | None, int | None, int | None]:
     """Read a ZIP64 extra field that holds exactly the values asked for, in this order (4.5.3).
 
     Raises RecordError when it is shorter or longer: a surplus is read differently by different programs.
     """
-    expected = 8 * (size + compressed + offset) + 4 * disk
+    expected = 8 * (size + compressed_size + offset) + 4 * disk
     if len(data) != expected:
         raise RecordError(f"the ZIP64 extra field has {len(data)} bytes, the header calls for {expected}")
     position = 0
     values: list[int | None] = []
-    for wanted in (size, compressed, offset):
-        values.append(_UINT64.unpack_from(data, position)[0] if wanted else None)
-        position += 8 if wanted else 0
-    return values[0], values[1], values[2], _UINT32.unpack_from(data, position)[0] if disk else None
+    for wanted, shape in ((size, _UINT64), (compressed_size, _UINT64), (offset, _UINT64), (disk, _UINT32)):
+        values.append(shape.unpack_from(data, position)[0] if wanted else None)
+        position += shape.size if wanted else 0
+    return values[0], values[1], values[2], values[3]
 
 
 def parse_unicode_path(data: bytes) -> tuple[int, str]:

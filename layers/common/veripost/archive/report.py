@@ -75,17 +75,19 @@ class _Spans:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._window = memoryview(b"")
+        self._window = b""
         self._start = 0
 
-    def of(self, member: Member) -> Iterator[bytes | memoryview]:
+    def of(self, member: Member) -> Iterable[bytes]:
+        """Return the bytes of the member's span in pieces of at most 1 MiB."""
         start, end = member.header_offset, member.end_offset
         if end - start > _WINDOW_BYTES:
-            for offset in range(start, end, _WINDOW_BYTES):
-                yield self._source.read_at(offset, min(_WINDOW_BYTES, end - offset))
-            return
+            return self._pieces(start, end)
         if not self._start <= start <= end <= self._start + len(self._window):
-            length = min(_WINDOW_BYTES, self._source.size - start)
-            self._window = memoryview(self._source.read_at(start, length))
+            self._window = self._source.read_at(start, min(_WINDOW_BYTES, self._source.size - start))
             self._start = start
-        yield self._window[start - self._start : end - self._start]
+        return (self._window[start - self._start : end - self._start],)
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        for offset in range(start, end, _WINDOW_BYTES):
+            yield self._source.read_at(offset, min(_WINDOW_BYTES, end - offset))
