@@ -1,0 +1,124 @@
+# Every task a person runs. `make` alone lists them; none needs another to have run before.
+
+PYTHON3 ?= python3
+BACKEND ?= process
+CONFIG ?= prod
+STATE ?= .local/cloud
+ENV_FILE ?= .env
+
+# A caller's own Python set-up must not leak into ours.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYENV_VERSION
+export PYTHONUNBUFFERED = 1
+
+DEV := .local/envs/dev/bin
+SAM := .local/envs/sam/bin/sam
+LINTED := layers functions migrations localcloud tests bench
+TEST_PARTS := lint types imports validate unit integration e2e
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status logs migrate test lint types imports validate unit integration e2e \
+	format corpus fuzz agreement bench lock deploy clean env-dev env-localcloud env-sam
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: env-dev env-localcloud env-sam ## Install everything into .local/ (every target does what it needs of this by itself)
+
+env-dev env-localcloud env-sam:
+	@$(PYTHON3) -m localcloud.bootstrap $(@:env-%=%)
+
+# ---- the local cloud
+
+demo: setup ## Boot a local cloud, send packages through all three doors, show what happens, clean up
+	@$(DEV)/python -m localcloud.demo
+
+up: setup ## Start the local cloud and deploy to it (BACKEND=process|docker, settings from .env)
+	@$(DEV)/python -m localcloud up --state $(STATE) --env-file $(ENV_FILE) --backend $(BACKEND)
+
+down: env-dev ## End the local cloud and delete its data (BACKEND=process|docker)
+	@$(DEV)/python -m localcloud down --state $(STATE) --backend $(BACKEND)
+
+status: env-dev ## Show what runs, and where
+	@$(DEV)/python -m localcloud status --state $(STATE)
+
+logs: env-dev ## Follow what the functions print (FUNCTION=ingest for one of them)
+	@$(DEV)/python -m localcloud logs --state $(STATE) --function "$(FUNCTION)"
+
+migrate: env-dev ## Bring the running local cloud's database schema up to date
+	@$(DEV)/python -m localcloud migrate --state $(STATE)
+
+# ---- checks
+
+test: ## Run every check: lint, types, imports, template, unit, integration, end to end
+	@summary=""; failed=""; all=$$(date +%s); \
+	for part in $(TEST_PARTS); do \
+		echo "== $$part"; begin=$$(date +%s); \
+		if $(MAKE) --no-print-directory $$part; then verdict=ok; else verdict=FAILED; failed=$$part; fi; \
+		summary="$$summary$$(printf '  %-12s %4d s  %s' $$part $$(( $$(date +%s) - begin )) $$verdict)\n"; \
+		[ -z "$$failed" ] || break; \
+	done; \
+	printf "\n$$summary  %-12s %4d s\n" total $$(( $$(date +%s) - all )); \
+	[ -z "$$failed" ]
+
+lint: env-dev ## Check style and formatting (ruff)
+	@$(DEV)/ruff check $(LINTED)
+	@$(DEV)/ruff format --check $(LINTED)
+
+types: env-dev ## Check types (mypy, strict)
+	@$(DEV)/mypy
+
+imports: env-dev ## Check which module may import which (import-linter)
+	@PYTHONPATH=layers/common $(DEV)/lint-imports
+
+validate: env-sam ## Check the template (sam validate --lint)
+	@AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --template-file template.yaml
+
+unit: env-dev ## Run the unit tests
+	@$(DEV)/python -m pytest -q tests/unit
+
+integration: env-dev ## Run the tests against a real Postgres
+	@$(DEV)/python -m pytest -q tests/integration
+
+e2e: setup ## Run the tests against a deployed local cloud of their own
+	@$(DEV)/python -m pytest -q tests/e2e
+
+format: env-dev ## Rewrite the code in the project's style
+	@$(DEV)/ruff check --fix --quiet $(LINTED) || true
+	@$(DEV)/ruff format $(LINTED)
+
+# ---- heavier checks and figures
+
+corpus: env-dev ## Check the archive gate against a folder of archives (ZIPS=DIR)
+	@test -n "$(ZIPS)" || { echo "error: say where the archives are: make corpus ZIPS=DIR" >&2; exit 2; }
+	@PYTHONPATH=layers/common:. $(DEV)/python -m tests.corpus.run "$(ZIPS)"
+
+fuzz: env-dev ## Fuzz the archive gate for long (FUZZ_SECONDS=1800)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),1800) $(DEV)/python -m pytest -q tests/fuzz
+
+agreement: env-dev ## Compare the archive gate with the tools that write ZIPs (zip, 7z, jar, bsdtar where installed)
+	@$(DEV)/python -m pytest -q tests/agreement
+
+bench: env-dev ## Print the figures of bench/
+	@for program in bench/*.py; do echo "== $$program"; PYTHONPATH=layers/common:. $(DEV)/python $$program || exit 1; done
+
+# ---- upkeep
+
+COMPILE = .local/tools/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --upgrade
+
+lock: env-dev ## Choose the newest allowed versions of all dependencies and pin them by hash
+	@$(COMPILE) --python-version 3.13 layers/common/requirements.in -o layers/common/requirements.txt
+	@$(COMPILE) --python-version 3.13 requirements/dev.in -o requirements/dev.txt
+	@$(COMPILE) --python-version 3.13 --override requirements/localcloud.overrides.in \
+		requirements/localcloud.in -o requirements/localcloud.txt
+	@$(COMPILE) --python-version 3.13 requirements/sam.in -o requirements/sam.txt
+	@$(COMPILE) --python-version 3.9 requirements/tools.in -o requirements/tools.txt
+
+deploy: setup ## Build, deploy to AWS and migrate (CONFIG=prod, as samconfig.toml names it; your AWS credentials)
+	@PATH="$(CURDIR)/$(DEV):$$PATH" $(SAM) build --config-env $(CONFIG)
+	@$(SAM) deploy --config-env $(CONFIG)
+	@$(DEV)/python -m localcloud migrate --config-env $(CONFIG)
+
+clean: ## End the local cloud and delete everything that was installed or built
+	@test ! -x $(DEV)/python || $(DEV)/python -m localcloud down --state $(STATE)
+	@rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,145 @@
+"""The command behind `make up`, `make down`, `make status`, `make logs` and `make migrate`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+
+from localcloud import docker, sam
+from localcloud.bootstrap import ROOT
+from localcloud.cloud import DEFAULT_STATE, CloudError, down, invoke, is_healthy, load_state, up
+from localcloud.dotenv import EnvFileError, read_env_file
+from localcloud.postgres import PostgresError
+from localcloud.progress import CommandError, fail, say
+from localcloud.supervisor import Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LINES_BEFORE_FOLLOWING = 20
+FOLLOW_SECONDS = 0.3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors are sentences, not tracebacks."""
+    parser = argparse.ArgumentParser(prog="python -m localcloud", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.add_argument("--state", type=Path, default=DEFAULT_STATE, help="folder of the cloud")
+        one.set_defaults(run=run)
+        return one
+
+    start = command("up", run_up, "start the local cloud, or bring a running one up to date")
+    start.add_argument("--env-file", type=Path, default=ROOT / ".env")
+    start.add_argument("--backend", choices=["process", "docker"], default="process")
+    stop = command("down", run_down, "end the local cloud and delete its data")
+    stop.add_argument("--backend", choices=["process", "docker"], default="process")
+    command("status", run_status, "show what runs and where")
+    logs = command("logs", run_logs, "follow what the functions print")
+    logs.add_argument("--function", default="", help="part of a function's name")
+    logs.add_argument("--no-follow", action="store_true", help="print what is there and end")
+    migrate = command("migrate", run_migrate, "bring the database schema up to date")
+    migrate.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
+
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except (CloudError, CommandError, EnvFileError, PostgresError) as error:
+        return fail(str(error))
+    except KeyboardInterrupt:
+        return fail("interrupted")
+
+
+def run_up(arguments: argparse.Namespace) -> int:
+    settings = read_env_file(arguments.env_file) if arguments.env_file.exists() else {}
+    if os.environ.get("DATABASE_URL"):
+        settings["DATABASE_URL"] = os.environ["DATABASE_URL"]
+    say(f"Local cloud in {arguments.state}:")
+    if arguments.backend == "docker":
+        cloud = docker.up(arguments.state, settings)
+    else:
+        cloud = up(arguments.state, settings=settings)
+    say(f"\nAPI:  {cloud.api_url}\nTry:  curl {cloud.api_url}/v1/health\nEnd:  make down")
+    return 0
+
+
+def run_down(arguments: argparse.Namespace) -> int:
+    if arguments.backend == "docker":
+        docker.down()
+        say("Containers stopped; their volumes stay (`docker compose down --volumes` deletes them).")
+    elif down(arguments.state):
+        say("Local cloud ended; the data of its Postgres and LocalStack is deleted.")
+    else:
+        say("No local cloud was running.")
+    return 0
+
+
+def run_status(arguments: argparse.Namespace) -> int:
+    servers = Servers.load(arguments.state)
+    if servers is None:
+        say("No local cloud is running: `make up` starts one.")
+        return 1
+    if servers.error:
+        say(f"The local cloud ended: {servers.error}.\n`make up` starts a new one.")
+        return 1
+    healthy = is_healthy(servers.endpoint_url)
+    urls = {"localstack": servers.endpoint_url, "postgres": servers.database_url.partition("@")[2]}
+    say(f"{'PART':<12}{'PID':>8}  {'STATE':<10}WHERE")
+    for name, process in servers.processes().items():
+        state = "runs" if process.is_running() else "dead"
+        if name == "localstack" and state == "runs":
+            state = "healthy" if healthy else "silent"
+        say(f"{name:<12}{process.pid:>8}  {state:<10}{urls.get(name, '')}")
+    if healthy:
+        say(f"{'api':<12}{'':>8}  {'deployed':<10}{load_state(arguments.state).api_url}")
+    return 0 if healthy else 1
+
+
+def run_logs(arguments: argparse.Namespace) -> int:
+    load_state(arguments.state)
+    folder = arguments.state / "logs"
+    wanted = arguments.function.casefold()
+    read: dict[Path, int] = {}
+    first = True
+    while True:
+        for file in sorted(folder.glob("*.log")):
+            if wanted not in file.name.casefold():
+                continue
+            with file.open("rb") as log:
+                log.seek(read.get(file, 0))
+                content = log.read()
+            # A line that is still being written waits for its end.
+            complete = content[: content.rfind(b"\n") + 1]
+            read[file] = read.get(file, 0) + len(complete)
+            lines = complete.decode(errors="replace").splitlines()
+            for line in lines[-LINES_BEFORE_FOLLOWING:] if first else lines:
+                say(f"{file.stem}: {line}")
+        if arguments.no_follow:
+            return 0
+        first = False
+        time.sleep(FOLLOW_SECONDS)
+
+
+def run_migrate(arguments: argparse.Namespace) -> int:
+    if arguments.config_env is None:
+        result = load_state(arguments.state).invoke("MigrateFunctionName")
+    else:
+        config = sam.config(ROOT, arguments.config_env)
+        session = boto3.session.Session(region_name=config.get("region"), profile_name=config.get("profile"))
+        stacks = session.client("cloudformation").describe_stacks(StackName=config["stack_name"])["Stacks"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+        result = invoke(session.client("lambda"), outputs["MigrateFunctionName"], {})
+    say(f"Migrated: {result}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
