@@ -45,6 +45,10 @@ RESTART_SECONDS = 60
 LOG_LINES_OF_A_FAILURE = 30
 
 
+# Those that this process started: dropping one would close its leash.
+_supervisors: dict[Path, subprocess.Popen[bytes]] = {}
+
+
 class CloudError(Exception):
     """The local cloud cannot do what was asked; the message says what to do."""
 
@@ -122,7 +126,7 @@ def invoke(lambda_client: Any, function: str, payload: Mapping[str, Any]) -> Any
     answer = lambda_client.invoke(FunctionName=function, Payload=json.dumps(payload).encode())
     result = json.loads(answer["Payload"].read() or b"null")
     if "FunctionError" in answer:
-        raise CloudError(f"{function} failed: {json.dumps(result, indent=2)}")
+        raise CloudError(f"{function} failed: {json.dumps(result)}")
     return result
 
 
@@ -236,7 +240,7 @@ class Launch:
         command += [] if self.fsync else ["--no-fsync"]
         command += ["--leashed"] if self.leashed else []
         with (self.state_dir / "supervisor.log").open("wb") as log:
-            return subprocess.Popen(
+            supervisor = subprocess.Popen(
                 command,
                 # Leashed, it ends when our end of this pipe closes: at the latest when we end.
                 stdin=subprocess.PIPE if self.leashed else subprocess.DEVNULL,
@@ -246,6 +250,8 @@ class Launch:
                 env=clean_environment(os.environ),
                 start_new_session=True,
             )
+        _supervisors[self.state_dir] = supervisor
+        return supervisor
 
     def build(self, *, in_container: bool = False) -> Path:
         """Build what will be deployed."""
@@ -316,6 +322,10 @@ def _down(state_dir: Path) -> bool:
         # Were the supervisor killed, the leashes would still be about to end their programs.
         for process in servers.processes().values():
             process.wait(STOP_SECONDS)
+    supervisor = _supervisors.pop(state_dir, None)
+    if supervisor is not None:
+        with supervisor:  # closes our end of its leash, and waits
+            supervisor.terminate()
     discard_data(state_dir)
     Servers.file(state_dir).unlink(missing_ok=True)
     Cloud.file(state_dir).unlink(missing_ok=True)
