@@ -96,7 +96,7 @@ def build(project: Path, state_dir: Path, log: Path, *, in_container: bool = Fal
     One cache serves all clouds of a checkout, so a build is seconds unless the pins changed; each cloud then
     gets a copy, since the next build overwrites.
     """
-    shared = LOCAL / "sam"
+    shared = LOCAL / "sam" / project.name
     shared.mkdir(parents=True, exist_ok=True)
     command = [str(python_of("sam").parent / "sam"), "build", "--cached", "--parallel"]
     command += ["--template-file", str(project / "template.yaml")]

@@ -15,6 +15,7 @@ from localstack.runtime import hooks
 from localstack.services.lambda_.event_source_mapping import esm_worker_factory
 from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
 from localstack.services.lambda_.invocation.assignment import AssignmentService
+from localstack.services.lambda_.invocation.execution_environment import ExecutionEnvironment
 from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
 from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
 from localstack.services.lambda_.invocation.runtime_executor import LambdaRuntimeException, RuntimeExecutor
@@ -160,6 +161,7 @@ def install() -> None:
     link_runtime(state_folder() / "runtime", Path(boto3.__file__).parent.parent, RUNTIME_PACKAGES)
     make_worker = esm_worker_factory.EsmWorkerFactory.get_esm_worker
     make_assignment = AssignmentService.__init__
+    default_log_group = ExecutionEnvironment.get_log_group_name
 
     def get_esm_worker(factory: Any) -> Any:
         worker = make_worker(factory)
@@ -172,9 +174,14 @@ def install() -> None:
         make_assignment(service)
         service.environments = defaultdict(Environments)
 
+    def get_log_group_name(environment: Any) -> Any:
+        chosen = environment.function_version.config.logging_config.get("LogGroup")
+        return chosen or default_log_group(environment)
+
     esm_worker_factory.SqsPoller = ConcurrentSqsPoller
     esm_worker_factory.EsmWorkerFactory.get_esm_worker = get_esm_worker
     AssignmentService.__init__ = init_assignment
+    ExecutionEnvironment.get_log_group_name = get_log_group_name
 
 
 def state_folder() -> Path:
