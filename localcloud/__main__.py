@@ -74,7 +74,7 @@ def run_up(arguments: argparse.Namespace) -> int:
 def run_down(arguments: argparse.Namespace) -> int:
     if arguments.backend == "docker":
         docker.down()
-        say("Containers stopped; their volumes stay (`docker compose down --volumes` deletes them).")
+        say("Containers and their volumes are removed.")
     elif down(arguments.state):
         say("Local cloud ended; the data of its Postgres and LocalStack is deleted.")
     else:

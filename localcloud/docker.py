@@ -25,7 +25,7 @@ DATABASE_URL_INSIDE = "postgresql://veripost:veripost@postgres:5432/veripost"
 
 
 def up(state_dir: Path, settings: Mapping[str, str]) -> Cloud:
-    """Start the containers and deploy to them. Their data outlives them, in volumes."""
+    """Start the containers and deploy to them."""
     state_dir.mkdir(parents=True, exist_ok=True)
     with step("starting the containers"):
         compose("up", "--detach", "--build", "--wait")
@@ -39,8 +39,8 @@ def up(state_dir: Path, settings: Mapping[str, str]) -> Cloud:
 
 
 def down() -> None:
-    """Stop the containers; their volumes stay."""
-    compose("down")
+    """Remove the containers and their volumes: LocalStack forgets all it held, so Postgres must, too."""
+    compose("down", "--volumes")
 
 
 def compose(*arguments: str) -> None:
