@@ -118,7 +118,7 @@ def read_directory(source: Source, limits: Limits) -> Directory:
     members, sound = _members(headers, frame, limits, findings)
     if not members and frame.directory_offset:
         findings.add(_prefix(frame.directory_offset))
-    sound = _check_tiling(members, frame.directory_offset, findings) and sound
+    sound = sound and _check_tiling(members, frame.directory_offset, findings)
     total = sum(member.size for member in members)
     if sound and total > limits.total_bytes:
         findings.add(
@@ -409,7 +409,7 @@ def _entry(header: CentralHeader, limits: Limits, findings: Findings) -> _Entry:
     try:
         name = decode_name(header.raw_name, header.flags)
     except UnicodeDecodeError as error:
-        name = header.raw_name.decode("utf-8", "backslashreplace")
+        name = header.raw_name.decode("utf-8", "replace")
         findings.add(finding(ProblemCode.NAME_ENCODING, f"4.4.4 bit 11, appendix D: {error}", member=name))
     entry = _Entry(header, name, True)
     if (
@@ -515,7 +515,7 @@ def _check_tiling(members: Sequence[Member], directory_offset: int, findings: Fi
     """
     sound = True
     for position, member in enumerate(members):
-        start, end = member.header_offset, member.end_offset
+        start, end = member.header_offset, min(member.end_offset, directory_offset)
         least = start + LOCAL_HEADER.size + len(member.raw_name) + member.compressed_size
         if position == 0 and start:
             findings.add(_prefix(start))

@@ -29,6 +29,19 @@ _METHOD_NAMES: Final[Mapping[int, str]] = MappingProxyType(
         93: "Zstandard", 94: "MP3", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption",
     }
 )  # fmt: skip
+# Everything that `content_problems` may find.
+CONTENT_CODES: Final = frozenset(
+    {
+        ProblemCode.DIRECTORY_ENCRYPTED,
+        ProblemCode.STRONG_ENCRYPTION,
+        ProblemCode.ENCRYPTED,
+        ProblemCode.PATCHED_DATA,
+        ProblemCode.UNSUPPORTED_METHOD,
+        ProblemCode.STORED_SIZE_MISMATCH,
+        ProblemCode.MEMBER_TOO_LARGE,
+        ProblemCode.RATIO_TOO_HIGH,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

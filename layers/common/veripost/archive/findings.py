@@ -14,7 +14,7 @@ _RENAME = "Rename it using ordinary letters, digits, dots, dashes and underscore
 _TAMPERED = "Archives written by ordinary programs never look like this. " + _AGAIN
 
 # A sentence for a machinist, and what to do about it. `{member}` is the member's name as shown.
-_WORDING: Final[Mapping[ProblemCode, tuple[str, str]]] = MappingProxyType(
+WORDING: Final[Mapping[ProblemCode, tuple[str, str]]] = MappingProxyType(
     {
         ProblemCode.NOT_A_ZIP: ("This file is not a ZIP archive.", "Send a ZIP archive."),
         ProblemCode.TRUNCATED_ARCHIVE: (
@@ -296,7 +296,7 @@ def finding(
 ) -> Problem:
     """Return the error `code` in its usual words, or in `message` and `hint` where those say it better."""
     name = None if member is None else shown(member)
-    usual_message, usual_hint = _WORDING[code]
+    usual_message, usual_hint = WORDING[code]
     return Problem(
         code=code,
         severity=Severity.ERROR,
@@ -351,7 +351,7 @@ class Findings:
                 member=None,
                 message=f"There are {seen - self._limit} more {what} than are listed here.",
                 detail=f"{seen} {what} found, the first {self._limit} listed",
-                hint=_WORDING[ProblemCode.MORE_PROBLEMS][1],
+                hint=WORDING[ProblemCode.MORE_PROBLEMS][1],
             )
             for severity, what in ((Severity.ERROR, "problems"), (Severity.NOTICE, "remarks"))
             if (seen := self._seen[severity]) > self._limit

@@ -98,11 +98,11 @@ def _name_problems(raw: bytes, name: str, limits: Limits) -> Iterator[Problem]:
         return
     yield from _character_problems(raw, name)
     yield from _path_problems(name)
-    length = max(len(raw), len(name.encode("utf-8", "backslashreplace")))
+    length = max(len(raw), len(name.encode()))
     if length > limits.name_bytes:
         yield finding(ProblemCode.NAME_TOO_LONG, f"{length} bytes, at most {limits.name_bytes}", member=name)
     parts = name.removesuffix("/").split("/")
-    longest = max(len(part.encode("utf-8", "backslashreplace")) for part in parts)
+    longest = max(len(part.encode()) for part in parts)
     if longest > limits.segment_bytes:
         yield finding(
             ProblemCode.NAME_PART_TOO_LONG,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from veripost.archive.directory import read_directory
-from veripost.archive.entries import Directory, Member
+from veripost.archive.entries import CONTENT_CODES, Directory, Member
 from veripost.archive.findings import Findings
 from veripost.archive.limits import Limits, MiB
 from veripost.archive.reader import MemberReader
@@ -60,13 +60,16 @@ def inspect(source: Source, limits: Limits) -> Report:
 
 
 def merge(directory: Directory, others: Iterable[Problem], limits: Limits) -> tuple[Problem, ...]:
-    """Return the directory's problems and `others` as one list: each once, capped as `limits` says."""
+    """Return the directory's problems and `others` (of members, of a platform) as one list.
+
+    Each once, and capped as `limits` says: what a reader repeats from the directory is not counted again.
+    """
     findings = Findings(limits.problems)
     findings.extend(
         problem for problem in directory.problems if problem.code is not ProblemCode.MORE_PROBLEMS
     )
     findings.count_unlisted(directory.unlisted)
-    findings.extend(others)
+    findings.extend(problem for problem in others if problem.code not in CONTENT_CODES)
     return findings.listed()
 
 
