@@ -12,6 +12,15 @@ from typing import Any
 
 import boto3
 from localstack.runtime import hooks
+from localstack.services.apigateway import helpers
+from localstack.services.apigateway.models import get_apigateway_store  # placed below if it is elsewhere
+from localstack.services.apigateway.next_gen.execute_api.gateway_response import (
+    build_gateway_response,
+    get_gateway_response_or_default,
+)
+from localstack.services.apigateway.next_gen.execute_api.handlers.gateway_exception import (
+    GatewayExceptionHandler,
+)
 from localstack.services.lambda_.event_source_mapping import esm_worker_factory
 from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
 from localstack.services.lambda_.invocation.assignment import AssignmentService
@@ -21,6 +30,7 @@ from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
 from localstack.services.lambda_.invocation.runtime_executor import LambdaRuntimeException, RuntimeExecutor
 
 from localcloud.executor.function_process import Function, FunctionProcess, Invocation, link_runtime
+from localcloud.executor.gateway_responses import CONTENT_TYPE, EXTENSION, render_body, static_headers
 from localcloud.executor.poller import collect_batch
 
 LOG = logging.getLogger(__name__)
@@ -156,7 +166,7 @@ class Environments(dict[str, Any]):
 
 
 @hooks.on_infra_start()
-def install() -> None:
+def install_lambda_parts() -> None:
     """Put our parts in place before the Lambda service is loaded."""
     link_runtime(state_folder() / "runtime", Path(boto3.__file__).parent.parent, RUNTIME_PACKAGES)
     make_worker = esm_worker_factory.EsmWorkerFactory.get_esm_worker
@@ -182,6 +192,40 @@ def install() -> None:
     esm_worker_factory.EsmWorkerFactory.get_esm_worker = get_esm_worker
     AssignmentService.__init__ = init_assignment
     ExecutionEnvironment.get_log_group_name = get_log_group_name
+
+
+@hooks.on_infra_start()
+def install_gateway_responses() -> None:
+    """Let the API answer errors of its own as the template says."""
+    import_specification = helpers.import_api_from_openapi_spec
+    create_response = GatewayExceptionHandler.create_exception_response
+
+    def import_api(rest_api: Any, context: Any, document: Any, mode: Any) -> Any:
+        answer = import_specification(rest_api, context, document, mode)
+        container = get_apigateway_store(context=context).rest_apis[rest_api.id]
+        for kind, response in document.get(EXTENSION, {}).items():
+            status = response.get("statusCode")
+            container.gateway_responses[kind] = build_gateway_response(
+                kind,
+                status_code=str(status) if status else None,
+                response_parameters=response.get("responseParameters"),
+                response_templates=response.get("responseTemplates"),
+                default_response=False,
+            )
+        return answer
+
+    def create_exception_response(handler: Any, exception: Any, context: Any) -> Any:
+        answer = create_response(handler, exception, context)
+        responses = context.deployment.rest_api.gateway_responses
+        chosen = get_gateway_response_or_default(exception.type, responses)
+        template = (chosen.get("responseTemplates") or {}).get(CONTENT_TYPE)
+        if template:
+            answer.set_data(render_body(template, context.context_variables))
+        answer.headers.update(static_headers(chosen.get("responseParameters") or {}))
+        return answer
+
+    helpers.import_api_from_openapi_spec = import_api
+    GatewayExceptionHandler.create_exception_response = create_exception_response
 
 
 def state_folder() -> Path:
