@@ -1,4 +1,4 @@
-"""What API Gateway answers by itself, as the template says: LocalStack reads neither bodies nor headers of it.
+"""What API Gateway answers by itself, as the template says: LocalStack ignores bodies and headers of it.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-gatewayResponse-definition.html
 """

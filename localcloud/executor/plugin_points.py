@@ -13,7 +13,6 @@ from typing import Any
 import boto3
 from localstack.runtime import hooks
 from localstack.services.apigateway import helpers
-from localstack.services.apigateway.models import get_apigateway_store  # placed below if it is elsewhere
 from localstack.services.apigateway.next_gen.execute_api.gateway_response import (
     build_gateway_response,
     get_gateway_response_or_default,
@@ -200,10 +199,10 @@ def install_gateway_responses() -> None:
     import_specification = helpers.import_api_from_openapi_spec
     create_response = GatewayExceptionHandler.create_exception_response
 
-    def import_api(rest_api: Any, context: Any, document: Any, mode: Any) -> Any:
-        answer = import_specification(rest_api, context, document, mode)
-        container = get_apigateway_store(context=context).rest_apis[rest_api.id]
-        for kind, response in document.get(EXTENSION, {}).items():
+    def import_api(rest_api: Any, context: Any, open_api_spec: Any, mode: Any) -> Any:
+        answer = import_specification(rest_api, context, open_api_spec, mode)
+        container = helpers.get_apigateway_store(context=context).rest_apis[rest_api.id]
+        for kind, response in open_api_spec.get(EXTENSION, {}).items():
             status = response.get("statusCode")
             container.gateway_responses[kind] = build_gateway_response(
                 kind,
