@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TEMPORARY = ("tmp", "runtime", "filesystem")
 SUPERVISION_SECONDS = 0.2
+LOCALSTACK_GRACE_SECONDS = 2  # all it holds is in memory and about to be forgotten: no reason to wait longer
 
 LOCALSTACK_SETTINGS = {
     "LAMBDA_RUNTIME_EXECUTOR": "process",  # localcloud/executor
@@ -145,6 +146,7 @@ class Supervisor:
                 log=log,
                 env=localstack_environment(self.state_dir, port, os.environ),
                 cwd=self.state_dir,
+                grace=LOCALSTACK_GRACE_SECONDS,
             )
         if self.own_postgres:
             self.postgres = start_postgres(self.state_dir, fsync=self.fsync)
