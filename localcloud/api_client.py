@@ -76,9 +76,10 @@ class ApiClient:
         package_id: str,
         *,
         seconds: float = 60,
+        every: float = 0.05,
         on_change: Callable[[str], None] = lambda _status: None,
     ) -> Any:
-        """Poll a package's status until it is final; return that status document.
+        """Poll a package's status, `every` so many seconds, until it is final; return that document.
 
         Raises
         ------
@@ -96,7 +97,7 @@ class ApiClient:
                 return document
             if time.monotonic() > deadline:
                 raise TimeoutError(f"package {package_id} is still {last}")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def wait_for_drop(self, key: str, *, seconds: float = 60) -> str:
         """Wait until a dropped object has become a package; return its id."""
