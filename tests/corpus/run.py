@@ -1,9 +1,9 @@
 """Judges a folder of labelled archives: `python -m tests.corpus.run DIR`.
 
 `DIR/INDEX.csv` names each file with what is expected of it (`accept` or `reject`), for refusals the tier
-(`hard`: no correct reader may take it; `policy`: arguable), and its SHA-256. Fails when the folder or a file is
-missing, when a `hard` archive is accepted or an `accept` one refused, and when a `policy` one is not decided as
-`policy.csv`, our own table, says and argues.
+(`hard`: no correct reader may take it; `policy`: arguable), and its SHA-256. Fails when the folder or a file
+is missing, when a `hard` archive is accepted or an `accept` one refused, and when a `policy` one is not
+decided as `policy.csv`, our own table, says and argues.
 """
 
 from __future__ import annotations

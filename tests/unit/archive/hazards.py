@@ -525,6 +525,12 @@ EXTRAS = [
         member="ä.src",
     ),
     hazard(
+        "Unicode path: against an ASCII name that is said to be UTF-8",
+        build(Part("_.src", flags=0x800, central_extra=unicode_path(b"_.src", "ö.src"))),
+        P.UNICODE_PATH_CONFLICT,
+        member="_.src",
+    ),
+    hazard(
         "Unicode path: against an unmarked UTF-8 name",
         build(Part("ä.src", central_extra=unicode_path("ä.src".encode(), "ö.src"))),
         P.UNICODE_PATH_CONFLICT,
@@ -663,6 +669,13 @@ NAMES = [
     named("noncharacter", "a\uffff.src", P.NAME_UNASSIGNED, shown="a\\uffff.src"),
     named("not UTF-8 in spite of the flag", b"\xff.src", P.NAME_ENCODING, shown="�.src", flags=0x800),
     named("overlong UTF-8", b"\xc0\xae\xc0\xae/a.src", P.NAME_ENCODING, shown="����/a.src", flags=0x800),
+    hazard(
+        "name: not UTF-8 in spite of the flag, with a Unicode path",
+        build(Part(b"\x80", flags=0x800, central_extra=unicode_path(b"\x80", "a.src"))),
+        P.NAME_ENCODING,
+        P.UNICODE_PATH_CONFLICT,
+        member="�",
+    ),
     named("surrogate in UTF-8", b"\xed\xa0\x80.src", P.NAME_ENCODING, shown="���.src", flags=0x800),
     named("absolute", b"/etc/passwd", P.NAME_ABSOLUTE),
     named("network share", b"//server/share/a.src", P.NAME_ABSOLUTE, P.NAME_EMPTY_SEGMENT),

@@ -61,11 +61,14 @@ def unicode_path(raw: bytes, flags: int, field: bytes) -> str:
     checksum, path = parse_unicode_path(field)
     if checksum != zlib.crc32(raw):
         raise RecordError(f"the Unicode path is for a name of CRC {checksum:08x}, not {zlib.crc32(raw):08x}")
-    name = decode_name(raw, flags)
-    if path == name:
-        return path
-    is_unicode = flags & UTF8_FLAG or (not raw.isascii() and name == raw.decode("utf-8", "replace"))
-    if is_unicode or not _is_same_in_some_code_page(raw, path):
+    is_utf8 = bool(flags & UTF8_FLAG)
+    try:
+        name = raw.decode("utf-8")
+        is_utf8 = is_utf8 or not raw.isascii()
+    except UnicodeDecodeError:
+        name = raw.decode("cp437")
+    agrees = path == name or (not is_utf8 and _is_same_in_some_code_page(raw, path))
+    if not agrees:
         raise UnicodePathConflictError(f"header {name!r}, Unicode path {path!r}")
     return path
 

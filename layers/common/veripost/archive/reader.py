@@ -234,10 +234,12 @@ class _Content:
             if search:
                 # 4.4.4 bit 3 with method 0: a reader without the directory finds the end by signature.
                 text = seam + chunk
-                if any(signature in text for signature in SIGNATURES):
+                found = [at for signature in SIGNATURES if (at := text.find(signature)) >= 0]
+                if found:
                     self._add(
                         ProblemCode.DESCRIPTOR_AMBIGUOUS,
-                        f"4.3.9.3: a signature in stored data that a descriptor ends, near byte {self._size}",
+                        "4.3.9.3: stored data that a descriptor ends holds a signature, "
+                        f"at its byte {self._size - len(seam) + min(found)}",
                     )
                     search = False
                 seam = chunk[-3:] if len(chunk) >= 3 else text[-3:]
@@ -249,11 +251,12 @@ class _Content:
         decoder = inflate.new_inflater()
         # Room for one byte too many: the only way to see that a stream does not end where it should.
         room = member.size + 1
+        left = member.compressed_size
         try:
             for piece in self._feed.pieces(member.compressed_size):
                 if decoder.eof:
-                    self._stop(ProblemCode.DATA_AFTER_STREAM, "4.3.8: the deflate stream ends early")
-                    return
+                    continue  # what follows the data must still be found in its place
+                left -= len(piece)
                 chunk = decoder.decompress(piece, min(CHUNK_BYTES, room))
                 while chunk:
                     room -= len(chunk)
@@ -277,10 +280,10 @@ class _Content:
                 f"4.4.8: {member.compressed_size} bytes end within the deflate stream, "
                 f"after {self._size} bytes of output",
             )
-        elif decoder.unused_data:
+        elif left or decoder.unused_data:
             self._add(
                 ProblemCode.DATA_AFTER_STREAM,
-                f"4.3.8: {len(decoder.unused_data)} bytes behind the end of the deflate stream",
+                f"4.3.8: {left + len(decoder.unused_data)} bytes behind the end of the deflate stream",
             )
 
     def _stop(self, code: ProblemCode, detail: str) -> None:
