@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,22 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in LEAKS}
 
 
+def uv_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Let uv reach what pip reaches: behind a company's mirror or proxy, people have set up pip."""
+    settings = {
+        # All of it in the one ignored folder, a downloaded Python included; uv's cache is the user's own.
+        "UV_PYTHON_INSTALL_DIR": str(LOCAL / "python"),
+    }
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())):
+        settings["UV_SYSTEM_CERTS"] = "1"
+    if "PIP_CERT" in environ:
+        settings["SSL_CERT_FILE"] = environ["PIP_CERT"]
+    if "PIP_INDEX_URL" in environ:
+        settings["UV_DEFAULT_INDEX"] = environ["PIP_INDEX_URL"]
+    return {**settings, **environ}
+
+
 def python_of(environment: str) -> Path:
     """Where an environment's interpreter stands."""
     return LOCAL / "envs" / environment / "bin" / "python"
@@ -111,9 +128,7 @@ class Bootstrap:
     """The steps; each looks first whether it is done."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = clean_environment(environ)
-        # All of it in the one ignored folder, a downloaded Python included; uv's cache is the user's own.
-        self.environ["UV_PYTHON_INSTALL_DIR"] = str(LOCAL / "python")
+        self.environ = uv_environment(clean_environment(environ))
         self.log = LOCAL / "logs" / "bootstrap.log"
 
     def ensure(self, environments: Sequence[str]) -> None:

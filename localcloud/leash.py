@@ -1,13 +1,15 @@
 """Run one program and take it down when whoever started us is gone: `python leash.py ... -- PROGRAM`.
 
-The starter holds the other end of our stdin. Its end, however violent, closes that pipe, and we stop the
-program. Should this process itself be killed, Linux sends the program the same signal (PR_SET_PDEATHSIG).
+The starter holds the other end of our stdin. Its end, however violent, closes that pipe; we stop the program
+and delete the folder that nobody is left to delete. To have the program stopped and no more, it sends SIGTERM.
+Should this process itself be killed, Linux sends the program the same signal (PR_SET_PDEATHSIG).
 A script of its own, run with `python -I -S`, so that a leash costs little.
 """
 
 import argparse
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal", default="SIGTERM", help="what asks the program to stop")
     parser.add_argument("--grace", type=float, default=15, help="seconds until SIGKILL follows")
+    parser.add_argument("--discard", help="folder to delete once the starter is gone")
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
     parser.add_argument("command", nargs="+")
@@ -38,6 +41,7 @@ def main() -> int:
     number = signal.Signals[arguments.signal]
 
     stopping = threading.Event()
+    orphaned = threading.Event()
     for ours in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ours, lambda *_: stopping.set())
     # Started from the main thread: PR_SET_PDEATHSIG fires when the starting *thread* ends.
@@ -53,6 +57,7 @@ def main() -> int:
 
     def wait_for_starter() -> None:
         os.read(0, 1)
+        orphaned.set()
         stopping.set()
 
     def wait_for_child() -> None:
@@ -69,6 +74,8 @@ def main() -> int:
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+    if orphaned.is_set() and arguments.discard:
+        shutil.rmtree(arguments.discard, ignore_errors=True)
     return child.returncode
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote, urlsplit
 
+from localcloud.bootstrap import clean_environment
 from localcloud.processes import Leashed, ProcessId, free_port
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class Postgres:
             group=group,
             extra_groups=None if user is None else [],
             cwd=self._home,
-            env={"PATH": os.defpath, "LC_ALL": "C"},
+            env=server_environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -222,11 +223,12 @@ class Postgres:
             self._leash = Leashed(
                 command,
                 log=log,
-                env={"PATH": os.defpath, "LC_ALL": "C"},
+                env=server_environment(),
                 cwd=self._home,
                 stop_signal=signal.SIGINT,  # Postgres's "fast shutdown": clean, without waiting for clients
                 grace=20,
                 user=self._user,
+                discard=self._home,
             )
         deadline = time.monotonic() + START_SECONDS
         while self._postmaster_lines()[STATUS_LINE:] != ["ready"]:
@@ -259,6 +261,14 @@ def discard_postgres(state_dir: Path) -> None:
         link.unlink()
     elif link.exists():
         shutil.rmtree(link)
+
+
+def server_environment() -> dict[str, str]:
+    """Ours, without what would configure Postgres behind our back."""
+    inherited = clean_environment(os.environ).items()
+    return {name: value for name, value in inherited if not name.startswith(("PG", "LC_", "LANG"))} | {
+        "LC_ALL": "C"
+    }
 
 
 def unprivileged_user() -> tuple[int, int] | None:

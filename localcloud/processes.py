@@ -106,10 +106,13 @@ class Leashed:
         stop_signal: signal.Signals = signal.SIGTERM,
         grace: float = 15,
         user: tuple[int, int] | None = None,
+        discard: Path | None = None,
     ) -> None:
         options = ["--signal", stop_signal.name, "--grace", str(grace)]
         if user is not None:
             options += ["--uid", str(user[0]), "--gid", str(user[1])]
+        if discard is not None:
+            options += ["--discard", str(discard)]
         self._grace = grace
         self._leash = subprocess.Popen(
             [sys.executable, "-I", "-S", leash.__file__, *options, "--", *command],
@@ -131,11 +134,10 @@ class Leashed:
         return self._leash.poll()
 
     def stop(self) -> None:
-        """Let go of the leash and wait until the program has ended."""
-        if self._leash.stdin is not None:
-            self._leash.stdin.close()
-        try:
-            self._leash.wait(self._grace + 5)
-        except subprocess.TimeoutExpired:
-            self._leash.kill()
-            self._leash.wait()
+        """End the program and wait for that."""
+        with self._leash:
+            self._leash.terminate()
+            try:
+                self._leash.wait(self._grace + 5)
+            except subprocess.TimeoutExpired:
+                self._leash.kill()

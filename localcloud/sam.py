@@ -23,7 +23,7 @@ SOURCES = ("template.yaml", "samconfig.toml", "functions", "layers", "migrations
 FORGOTTEN = {"__pycache__", ".mypy_cache", ".ruff_cache"}
 
 
-def aws_environment(endpoint_url: str) -> dict[str, str]:
+def aws_environment(endpoint_url: str, temporary: Path) -> dict[str, str]:
     """The environment of a program that shall reach the local cloud, and never the user's AWS account."""
     environment = {
         name: value
@@ -43,6 +43,7 @@ def aws_environment(endpoint_url: str) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": ",".join(filter(None, ["127.0.0.1", "localhost", environment.get("NO_PROXY")])),
+        "TMPDIR": str(temporary),  # the SAM CLI does not clear up
         "SAM_CLI_TELEMETRY": "0",
         "SAM_CLI_POLL_DELAY": "0.5",
     }
@@ -105,9 +106,13 @@ def build(project: Path, state_dir: Path, log: Path, *, in_container: bool = Fal
     if in_container:
         command.append("--use-container")
     target = state_dir / "build"
+    temporary = state_dir / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        run_logged(command, log, env=aws_environment(""), cwd=shared)  # it leaves an .aws-sam where it runs
+        run_logged(
+            command, log, env=aws_environment("", temporary), cwd=shared
+        )  # it leaves an .aws-sam where it runs
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(shared / "build", target, symlinks=True)
     return target / "template.yaml"
@@ -124,4 +129,4 @@ def deploy(
     for name, value in parameters.items():
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         command.append(f'{name}="{escaped}"')
-    run_logged(command, log, env=aws_environment(endpoint_url), cwd=project)
+    run_logged(command, log, env=aws_environment(endpoint_url, log.parent / "tmp"), cwd=project)

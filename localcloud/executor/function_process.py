@@ -258,6 +258,8 @@ class _Runtime:
         return {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
+            # Some Pythons find their own library by it.
+            **{name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
             # LocalStack passes some values as numbers.
             **{name: str(value) for name, value in environment.items() if not name.startswith("LOCALSTACK_")},
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{_python_version()}",

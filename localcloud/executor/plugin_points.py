@@ -27,6 +27,7 @@ from localstack.services.lambda_.invocation.execution_environment import Executi
 from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
 from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
 from localstack.services.lambda_.invocation.runtime_executor import LambdaRuntimeException, RuntimeExecutor
+from localstack.services.s3 import provider as s3_provider
 
 from localcloud.executor.function_process import Function, FunctionProcess, Invocation, link_runtime
 from localcloud.executor.gateway_responses import CONTENT_TYPE, EXTENSION, render_body, static_headers
@@ -191,6 +192,12 @@ def install_lambda_parts() -> None:
     esm_worker_factory.EsmWorkerFactory.get_esm_worker = get_esm_worker
     AssignmentService.__init__ = init_assignment
     ExecutionEnvironment.get_log_group_name = get_log_group_name
+
+
+@hooks.on_infra_start()
+def install_private_storage() -> None:
+    """Keep objects with the cloud's other files: by default all LocalStacks of a machine share one folder."""
+    s3_provider.DEFAULT_S3_TMP_DIR = str(state_folder() / "tmp" / "s3")
 
 
 @hooks.on_infra_start()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from localcloud.processes import ProcessId
 ROOT = Path(__file__).resolve().parents[2]
 
 OWNER = """
-import sys, time
+import sys
 from pathlib import Path
 from localcloud.postgres import start_postgres
-server = start_postgres(Path(sys.argv[1]), fsync=False)
-print(server.process.pid, flush=True)
-time.sleep(600)
+with start_postgres(Path(sys.argv[1]), fsync=False) as server:
+    print(server.process.pid, flush=True)
+    sys.stdin.read()
 """
 
 
@@ -94,17 +95,26 @@ def parent_of(process: ProcessId) -> ProcessId:
     return ProcessId.of(int(status.partition("PPid:")[2].split()[0]))
 
 
+def wait_until_gone(folder: Path) -> None:
+    deadline = time.monotonic() + 10
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 # Only Linux tells a process that its parent died: docs/local-cloud.md.
 @pytest.mark.parametrize("victim", ["owner", "leash"] if sys.platform == "linux" else ["owner"])
 def test_the_server_dies_with_its_owner_and_with_its_leash(tmp_path: Path, victim: str) -> None:
     owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", OWNER, str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    with owner:
-        try:
-            assert owner.stdout is not None
-            server = ProcessId.of(int(owner.stdout.readline()))
-            os.kill(owner.pid if victim == "owner" else parent_of(server).pid, signal.SIGKILL)
-            assert server.wait(10)
-        finally:
-            owner.kill()
+    with owner:  # whose end closes its stdin, which ends it if it still lives
+        assert owner.stdout is not None
+        server = ProcessId.of(int(owner.stdout.readline()))
+        os.kill(owner.pid if victim == "owner" else parent_of(server).pid, signal.SIGKILL)
+        assert server.wait(10)
+    wait_until_gone(tmp_path / "postgres" / "data")

@@ -47,7 +47,7 @@ def test_the_users_aws_account_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "real")
     monkeypatch.setenv("NO_PROXY", "example.com")
-    environment = sam.aws_environment("http://127.0.0.1:1")
+    environment = sam.aws_environment("http://127.0.0.1:1", Path("/private"))
     assert "AWS_PROFILE" not in environment
     assert "AWS_SESSION_TOKEN" not in environment
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
