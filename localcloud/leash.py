@@ -1,7 +1,7 @@
 """Run one program and take it down when whoever started us is gone: `python leash.py ... -- PROGRAM`.
 
 The starter holds the other end of our stdin. Its end, however violent, closes that pipe; we stop the program
-and delete the folder that nobody is left to delete. To have the program stopped and no more, it sends SIGTERM.
+and delete the folder that nobody is left to delete. To have just the program stopped, it sends SIGTERM.
 Should this process itself be killed, Linux sends the program the same signal (PR_SET_PDEATHSIG).
 A script of its own, run with `python -I -S`, so that a leash costs little.
 """
