@@ -7,6 +7,7 @@ from its content, unless `local`, `central`, `packed` or `descriptor` say otherw
 from __future__ import annotations
 
 import struct
+import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,52 @@ class Part:
         if self.packed is not None:
             return self.packed
         return deflate(self.data) if self.method == 8 else self.data
+
+
+def like_go(files: Mapping[str, bytes]) -> list[Part]:
+    """Return members as Go's archive/zip writes them to a stream: signed descriptors, one time stamp."""
+    stamp = extra(0x5455, b"\1" + bytes(4))
+    return [
+        Part(
+            name,
+            data,
+            8 if data else 0,
+            flags=0 if name.isascii() else 0x800,
+            descriptor=None if name.endswith("/") else "32s",
+            local_extra=stamp,
+            central_extra=stamp,
+            attributes=0,
+            made_by=20,
+        )
+        for name, data in files.items()
+    ]
+
+
+def like_macos(files: Mapping[str, bytes]) -> list[Part]:
+    """Return members as the macOS Finder writes them: decomposed names without the UTF-8 flag, signed
+    descriptors, owner fields of different length in both headers, and a resource fork beside each file.
+    """
+    parts = []
+    for name, data in files.items():
+        plain = unicodedata.normalize("NFD", name)
+        folder, _, file = plain.rpartition("/")
+        forked = (
+            [] if plain.endswith("/") else [(f"__MACOSX/{folder}{'/' if folder else ''}._{file}", bytes(120))]
+        )
+        parts += [
+            Part(
+                path,
+                content,
+                0 if path.endswith("/") else 8,
+                descriptor=None if path.endswith("/") else "32s",
+                local_extra=extra(0x5855, bytes(12)),
+                central_extra=extra(0x5855, bytes(8)),
+                attributes=FOLDER if path.endswith("/") else FILE | 0x4000,
+                made_by=3 << 8 | 21,
+            )
+            for path, content in [(plain, data), *forked]
+        ]
+    return parts
 
 
 def _pack(shape: Struct, names: Sequence[str], values: dict[str, Any], overrides: Fields) -> bytes:

@@ -20,6 +20,8 @@ from tests.unit.archive.builder import (
     build,
     deflate,
     extra,
+    like_go,
+    like_macos,
     unicode_path,
     zip64_extra,
 )
@@ -134,6 +136,8 @@ HONEST = {
     "text that packs well": build(Part(data=b"".join(b"N%d G00 X0\n" % n for n in range(200_000)))),
     "1 MiB of zeros": build(Part(data=bytes(1 << 20))),
     "future version of the writer": build(Part(made_by=3 << 8 | 99)),
+    "a stream of Go's": build(*like_go({"posts/": b"", "posts/ä.src": TEXT, "posts/empty.ctl": b""})),
+    "macOS": build(*like_macos({"posts/": b"", "posts/ä.src": TEXT, "posts/empty.ctl": b""})),
     "an ordinary file's mode": build(Part(attributes=FILE | 0x20)),
 }  # fmt: skip
 ROWS = pytest.mark.parametrize("data", HONEST.values(), ids=HONEST.keys())
