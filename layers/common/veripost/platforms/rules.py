@@ -74,10 +74,11 @@ def select(platform: Platform, rows: Sequence[tuple[str, int]]) -> Selection:
         if extension not in platform.extensions:
             problems.append(_forbidden(platform, path, extension))
             continue
-        first = taken.setdefault(filename.casefold(), path)
-        if first != path:
-            problems.append(_collision(first, path, filename))
+        key = filename.casefold()
+        if key in taken:
+            problems.append(_collision(taken[key], path, filename))
             continue
+        taken[key] = path
         files.append(Selected(index=index, path=path, filename=filename))
 
     problems.extend(_missing(platform, files, [path for path, _ in rows], problems))
@@ -121,6 +122,8 @@ def _junk(path: str) -> Problem:
 def _forbidden(platform: Platform, path: str, extension: str) -> Problem:
     allowed = _listed(platform.extensions)
     hint = f"A {platform.label} package holds only {allowed} files. Remove this one and zip again."
+    if extension == ".ZIP":
+        hint = "It is a ZIP inside the ZIP: unpack it and zip its files, or send the inner ZIP itself."
     inner = extension_of(path[: -len(extension)]) if extension else ""
     if inner in platform.extensions:
         hint = f"It looks like a {inner} file with “{extension.lower()}” added: rename it and zip again."
