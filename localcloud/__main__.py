@@ -76,7 +76,7 @@ def run_down(arguments: argparse.Namespace) -> int:
         docker.down()
         say("Containers and their volumes are removed.")
     elif down(arguments.state):
-        say("Local cloud ended; the data of its Postgres and LocalStack is deleted.")
+        say("Local cloud ended and its data deleted (a database that DATABASE_URL names is left alone).")
     else:
         say("No local cloud was running.")
     return 0
