@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from moto import mock_aws
+import urllib3
+from moto.server import ThreadedMotoServer
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from localcloud.postgres import Postgres, start_postgres
@@ -67,18 +68,33 @@ def engine(database_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """An S3 that speaks HTTP: the engine's own client cannot be mocked inside the process."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
 @pytest.fixture
-def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    """Both buckets, versioned, in an S3 inside this process."""
+def storage(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """Both buckets, empty and versioned."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        s3 = boto3.client("s3")
-        for bucket in ("incoming", "packages"):
-            s3.create_bucket(Bucket=bucket)
-            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-        yield Storage(settings.load({"INCOMING_BUCKET": "incoming", "PACKAGE_BUCKET": "packages"}))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_url)
+    urllib3.request("POST", f"{s3_url}/moto-api/reset")
+    s3 = boto3.client("s3")
+    for bucket in ("incoming", "packages"):
+        s3.create_bucket(Bucket=bucket)
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return Storage(
+        settings.load(
+            {"INCOMING_BUCKET": "incoming", "PACKAGE_BUCKET": "packages", "S3_ENDPOINT_URL": s3_url}
+        )
+    )
 
 
 def url_of(postgres: Postgres, database: str) -> str:

@@ -28,7 +28,7 @@ GOOD = {"MILL.SRC": b":SECTION=A\r\n", "MILL.LIB": b"*lib\r\n"}
 
 @pytest.fixture(autouse=True)
 def _deployed(
-    engine: Engine, storage: Storage, database_url: str, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, storage: Storage, s3_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """The environment that the template gives the functions; fresh clients, since the S3 is fresh."""
     for name, value in {
@@ -36,6 +36,7 @@ def _deployed(
         "DATABASE_TLS": "disable",
         "INCOMING_BUCKET": "incoming",
         "PACKAGE_BUCKET": "packages",
+        "S3_ENDPOINT_URL": s3_url,
         "CORS_ORIGINS": "https://a.example,https://b.example",
     }.items():
         monkeypatch.setenv(name, value)

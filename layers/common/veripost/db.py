@@ -7,7 +7,6 @@ import ssl
 from functools import cache
 from typing import Any
 
-import boto3
 import pg8000.dbapi
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -106,6 +105,8 @@ class _Connector:
 
     def _iam_token(self) -> str:
         """Return a token that RDS takes as a password; signed here, valid for 15 minutes."""
+        import boto3  # only a process that has no DATABASE_URL needs it
+
         token: str = boto3.client("rds").generate_db_auth_token(
             DBHostname=self._settings.database_host,
             Port=self._settings.database_port,
@@ -114,6 +115,8 @@ class _Connector:
         return token
 
     def _stored_secret(self) -> str:
+        import boto3  # as above
+
         answer = boto3.client("secretsmanager").get_secret_value(SecretId=self._settings.database_secret_arn)
         return _password_in(answer["SecretString"])
 

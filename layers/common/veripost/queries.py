@@ -298,9 +298,10 @@ _INSERT_FILES = text(
     """
     INSERT INTO post_files
         (id, package_id, filename, original_path, file_extension, s3_key, size_bytes, content_hash)
-    SELECT id, :package_id, filename, original_path, file_extension, s3_key, size_bytes, content_hash
+    SELECT gen_random_uuid(), :package_id, filename, original_path, file_extension, s3_key, size_bytes,
+        content_hash
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row (
-        id uuid, filename text, original_path text, file_extension text, s3_key text,
+        filename text, original_path text, file_extension text, s3_key text,
         size_bytes bigint, content_hash text
     )
     """
@@ -309,7 +310,6 @@ _INSERT_FILES = text(
 
 def _file_row(file: StoredFile) -> dict[str, Any]:
     return {
-        "id": str(uuid4()),
         "filename": file.filename,
         "original_path": file.original_path,
         "file_extension": file.file_extension,

@@ -5,9 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
 from veripost.settings import Settings
 from veripost.telemetry import logger
 
@@ -19,6 +16,8 @@ _LONGEST_WAIT_SECONDS = 900
 
 @cache
 def _client() -> SQSClient:
+    import boto3  # only a failure needs it
+
     return boto3.client("sqs")
 
 
@@ -34,6 +33,8 @@ def delay_redelivery(receipt_handle: str, *, deliveries: int, settings: Settings
     Returns None where SQS did not answer: the message then comes back by itself after the queue's own
     visibility timeout, which is later but loses nothing.
     """
+    from botocore.exceptions import BotoCoreError, ClientError
+
     seconds = wait_before(deliveries, settings.retry_backoff_seconds)
     try:
         _client().change_message_visibility(

@@ -120,6 +120,9 @@ class Settings:
     max_total_bytes: int = _setting(2 * GIB, "largest sum of all files, uncompressed", _positive)
     max_ratio: int = _setting(200, "highest compression ratio of a file above 1 MiB", _positive)
 
+    ingest_memory_mb: int = _setting(
+        1769, "memory of the ingest function; Lambda gives one CPU for each 1,769 MB", _positive
+    )
     lease_seconds: int = _setting(60, "how long a worker owns a package between two signs of life", _positive)
     retry_backoff_seconds: int = _setting(
         10,
@@ -131,6 +134,14 @@ class Settings:
     def s3_presign_endpoint_url(self) -> str:
         """The endpoint that presigned URLs name."""
         return self.s3_public_endpoint_url or self.s3_endpoint_url
+
+    @property
+    def ingest_cpu_workers(self) -> int:
+        """How many threads verify members: one for each whole CPU of the ingest function.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+        """
+        return max(1, self.ingest_memory_mb // 1769)
 
     @property
     def archive_limits(self) -> dict[str, int]:

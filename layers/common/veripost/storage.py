@@ -1,5 +1,9 @@
 """Objects in S3: the only module that talks to it.
 
+The many small requests of ingestion (ranged GETs, single PUTs) go through obstore, which costs a tenth of
+boto3's CPU and works on while Python's lock is held elsewhere; everything else, which is rare, through boto3,
+which is imported when it is first needed. `docs/decisions/0004-object-writer.md` has the figures.
+
 Two buckets: `incoming`, where archives land and stay, and `packages`, where extracted files are written
 under `packages/{package_id}/`. Both are versioned, so "gone" means every version is gone.
 """
@@ -7,27 +11,31 @@ under `packages/{package_id}/`. Both are versioned, so "gone" means every versio
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from datetime import timedelta
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+import obstore
+from obstore.exceptions import BaseError as ObstoreError
+from obstore.exceptions import PreconditionError
+from obstore.store import S3Store
 
 from veripost.errors import NotFound, Unavailable
 from veripost.settings import Settings
+from veripost.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from obstore import GetOptions
 
 TAIL_BYTES = 64 << 10  # one suffix read of this size usually holds the whole directory of an archive
 PART_BYTES = 8 << 20  # S3's parts are 5 MiB or more; members above this are uploaded in parts
-_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed"})
+_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
 
 
 class ObjectMissing(NotFound):
@@ -63,6 +71,9 @@ def get_storage(settings: Settings) -> Storage:
 
 
 def _client(endpoint_url: str) -> S3Client:
+    import boto3  # a second of CPU that most invocations never need
+    from botocore.config import Config
+
     config = Config(
         signature_version="s3v4",
         # Spelled out: "auto" presigns for the global endpoint, which redirects and so breaks a signed POST.
@@ -70,16 +81,35 @@ def _client(endpoint_url: str) -> S3Client:
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=5,
         read_timeout=20,
-        max_pool_connections=32,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
     return boto3.client("s3", endpoint_url=endpoint_url or None, config=config)
 
 
+def _object_store(bucket: str, settings: Settings) -> S3Store:
+    """Return a store of `bucket`; region and credentials come from the environment, as in every AWS tool."""
+    place: dict[str, Any] = {"virtual_hosted_style_request": not settings.s3_endpoint_url}
+    if settings.s3_endpoint_url:
+        place["endpoint"] = settings.s3_endpoint_url
+    return S3Store(
+        bucket,
+        checksum_algorithm="SHA256",
+        client_options={
+            "allow_http": settings.s3_endpoint_url.startswith("http://"),
+            "connect_timeout": "5s",
+            "timeout": "30s",
+        },
+        retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=30)},
+        **place,
+    )
+
+
 @contextmanager
-def _translated() -> Iterator[None]:
+def _boto3_errors() -> Iterator[None]:
     """Turn botocore's errors into ours."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         yield
     except ClientError as error:
@@ -95,21 +125,49 @@ def _translated() -> Iterator[None]:
         raise Unavailable(detail=str(error)) from error
 
 
+@contextmanager
+def _obstore_errors() -> Iterator[None]:
+    """Turn obstore's errors into ours; only the first line of their text is meant for people."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectMissing(detail=_first_line(error)) from error
+    except PreconditionError as error:
+        raise ObjectChanged(detail=_first_line(error)) from error
+    except (ObstoreError, OSError) as error:
+        raise Unavailable(detail=_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 class Storage:
     """The two buckets of one deployment."""
 
     def __init__(self, settings: Settings) -> None:
         self.incoming = settings.incoming_bucket
         self.packages = settings.package_bucket
-        self._s3 = _client(settings.s3_endpoint_url)
+        self._settings = settings
+
+    @cached_property
+    def _s3(self) -> S3Client:
+        return _client(self._settings.s3_endpoint_url)
+
+    @cached_property
+    def _presigner(self) -> S3Client:
         # A presigned URL is signed for the host that its user will call, so it has a client of its own.
-        self._presigner = _client(settings.s3_presign_endpoint_url)
+        return _client(self._settings.s3_presign_endpoint_url)
+
+    @cached_property
+    def _package_store(self) -> S3Store:
+        return _object_store(self.packages, self._settings)
 
     # -- health
 
     def ping(self) -> None:
         """Raise `Unavailable` unless both buckets answer."""
-        with _translated():
+        with _boto3_errors():
             self._s3.head_bucket(Bucket=self.incoming)
             self._s3.head_bucket(Bucket=self.packages)
 
@@ -162,7 +220,7 @@ class Storage:
 
     def put_original(self, key: str, data: bytes, sha256: str) -> None:
         """Store an archive that came through the API; S3 checks `sha256` (hex) on arrival."""
-        with _translated():
+        with _boto3_errors():
             self._s3.put_object(
                 Bucket=self.incoming,
                 Key=key,
@@ -173,7 +231,7 @@ class Storage:
 
     def delete_original(self, key: str, version: str) -> None:
         """Remove one version of an original for good."""
-        with _translated():
+        with _boto3_errors():
             self._s3.delete_object(Bucket=self.incoming, Key=key, VersionId=version)
 
     def open_original(self, bucket: str, key: str, version: str) -> ObjectReader:
@@ -184,25 +242,35 @@ class Storage:
         ObjectMissing
             That version does not exist.
         """
-        return ObjectReader(self._s3, bucket, key, version)
+        if _is_plain(key):
+            try:
+                return ObjectReader(_ObstoreRanges(_object_store(bucket, self._settings), key, version))
+            except (ObjectMissing, Unavailable):
+                # boto3 tells apart what looks alike here: no such object, no such bucket, no byte in it.
+                logger.info("opening the original again through boto3", extra={"key": key})
+        return ObjectReader(_Boto3Ranges(self._s3, bucket, key, version))
 
     # -- extracted files
 
     def put_file(self, key: str, data: bytes, sha256: str) -> None:
-        """Store a whole file; S3 checks `sha256` (hex) on arrival."""
-        with _translated():
-            self._s3.put_object(
-                Bucket=self.packages,
-                Key=key,
-                Body=data,
-                ContentType="application/octet-stream",
-                ChecksumSHA256=_base64_of(sha256),
-                Metadata={"content-hash": sha256},
+        """Store a whole file; obstore sends its SHA-256 along, and S3 checks it on arrival.
+
+        `sha256` (hex) is what the gate computed of the same bytes; it is kept as metadata.
+        """
+        try:
+            obstore.put(
+                self._package_store,
+                key,
+                data,
+                attributes={"Content-Type": "application/octet-stream", "content-hash": sha256},
+                use_multipart=False,
             )
+        except (ObstoreError, OSError) as error:
+            raise Unavailable(detail=_first_line(error)) from error
 
     def start_file(self, key: str) -> PartsUpload:
         """Start a file that is written in parts and exists only once `PartsUpload.complete` returned."""
-        with _translated():
+        with _boto3_errors():
             answer = self._s3.create_multipart_upload(
                 Bucket=self.packages,
                 Key=key,
@@ -214,7 +282,7 @@ class Storage:
     def delete_prefix(self, prefix: str) -> int:
         """Remove every version, delete marker and unfinished upload below `prefix`; return how many."""
         removed = 0
-        with _translated():
+        with _boto3_errors():
             for page in self._s3.get_paginator("list_object_versions").paginate(
                 Bucket=self.packages, Prefix=prefix
             ):
@@ -244,32 +312,80 @@ class Storage:
         return removed
 
 
+def _is_plain(key: str) -> bool:
+    """Tell whether obstore can name `key`: it reads `a//b`, `/a` or `a/` as another key, or not at all."""
+    return all(part not in {"", ".", ".."} for part in key.split("/"))
+
+
+class _ObstoreRanges:
+    """Ranged GETs of one object version through obstore."""
+
+    def __init__(self, store: S3Store, key: str, version: str) -> None:
+        self._store = store
+        self._key = key
+        self._options: GetOptions = {}
+        if version != "null":  # what S3 calls the version of an object in an unversioned bucket
+            self._options["version"] = version
+
+    def tail(self, length: int) -> tuple[int, bytes]:
+        """Return the object's size and its last `length` bytes, and pin what was read."""
+        with _obstore_errors():
+            found = obstore.get(
+                self._store, self._key, options={**self._options, "range": {"suffix": length}}
+            )
+            self._options["if_match"] = found.meta["e_tag"]
+            return found.meta["size"], found.bytes().to_bytes()
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes `[start, end)` of the object that was pinned."""
+        with _obstore_errors():
+            found = obstore.get(self._store, self._key, options={**self._options, "range": (start, end)})
+            return found.bytes().to_bytes()
+
+
+class _Boto3Ranges:
+    """Ranged GETs of one object version through boto3, for keys that obstore cannot name."""
+
+    def __init__(self, s3: S3Client, bucket: str, key: str, version: str) -> None:
+        self._get: Any = s3.get_object
+        self._where = {"Bucket": bucket, "Key": key}
+        if version != "null":
+            self._where["VersionId"] = version
+
+    def tail(self, length: int) -> tuple[int, bytes]:
+        """Return the object's size and its last `length` bytes, and pin what was read."""
+        try:
+            with _boto3_errors():
+                answer = self._get(**self._where, Range=f"bytes=-{length}")
+        except _RangeNotSatisfiable:
+            return 0, b""  # RFC 9110 §14.1.2: no suffix of an empty object is satisfiable
+        self._where["IfMatch"] = answer["ETag"]
+        data = self._body(answer)
+        content_range = answer.get("ContentRange")
+        return int(content_range.rpartition("/")[2]) if content_range else len(data), data
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes `[start, end)` of the object that was pinned."""
+        with _boto3_errors():
+            return self._body(self._get(**self._where, Range=f"bytes={start}-{end - 1}"))
+
+    def _body(self, answer: Any) -> bytes:
+        with _boto3_errors(), answer["Body"] as body:
+            data: bytes = body.read()
+            return data
+
+
 class ObjectReader:
     """One object version, read by ranges. The first request brings the size and the object's tail.
 
-    Every later request carries `If-Match`, so bytes of two different objects are never mixed.
+    Every later request carries `If-Match`, so bytes of two different objects are never mixed, and no byte
+    is downloaded twice: what lies in the tail is served from memory.
     """
 
-    def __init__(self, s3: S3Client, bucket: str, key: str, version: str) -> None:
-        self._get: Callable[..., Any] = s3.get_object
-        self._where = {"Bucket": bucket, "Key": key}
-        if version != "null":  # what S3 calls the version of an object in an unversioned bucket
-            self._where["VersionId"] = version
-        self.requests = 0
-        try:
-            answer = self._request(Range=f"bytes=-{TAIL_BYTES}")
-        except _RangeNotSatisfiable:
-            self.size, self._tail = 0, b""  # RFC 9110 §14.1.2: no suffix of an empty object is satisfiable
-            return
-        self._where["IfMatch"] = answer["ETag"]
-        self._tail = self._body(answer)
-        content_range = answer.get("ContentRange")
-        self.size = int(content_range.rpartition("/")[2]) if content_range else len(self._tail)
-
-    @property
-    def tail_offset(self) -> int:
-        """Where the part that is in memory already begins."""
-        return self.size - len(self._tail)
+    def __init__(self, ranges: _ObstoreRanges | _Boto3Ranges) -> None:
+        self._ranges = ranges
+        self.size, self._tail = ranges.tail(TAIL_BYTES)
+        self.tail_offset = self.size - len(self._tail)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return exactly `length` bytes from `offset`.
@@ -281,26 +397,14 @@ class ObjectReader:
         Unavailable
             S3 does not answer, or answered with fewer bytes.
         """
-        if length == 0:
-            return b""
-        if offset >= self.tail_offset:
-            start = offset - self.tail_offset
-            data = self._tail[start : start + length]
-        else:
-            data = self._body(self._request(Range=f"bytes={offset}-{offset + length - 1}"))
+        end = offset + length
+        in_tail = self._tail[max(offset - self.tail_offset, 0) : max(end - self.tail_offset, 0)]
+        if len(in_tail) == length:
+            return in_tail
+        data = self._ranges.read(offset, min(end, self.tail_offset)) + in_tail
         if len(data) != length:
             raise Unavailable(detail=f"asked for {length} bytes at {offset}, got {len(data)}")
         return data
-
-    def _request(self, **options: str) -> Any:
-        self.requests += 1
-        with _translated():
-            return self._get(**self._where, **options)
-
-    def _body(self, answer: Any) -> bytes:
-        with _translated(), answer["Body"] as body:
-            data: bytes = body.read()
-            return data
 
 
 class PartsUpload:
@@ -316,7 +420,7 @@ class PartsUpload:
     def write(self, data: bytes, sha256: str) -> None:
         """Send the next part; all but the last must be at least 5 MiB."""
         number = len(self._parts) + 1
-        with _translated():
+        with _boto3_errors():
             answer = self._s3.upload_part(
                 Bucket=self._bucket,
                 Key=self._key,
@@ -331,7 +435,7 @@ class PartsUpload:
 
     def complete(self) -> None:
         """Make the object exist."""
-        with _translated():
+        with _boto3_errors():
             self._s3.complete_multipart_upload(
                 Bucket=self._bucket,
                 Key=self._key,
@@ -341,7 +445,7 @@ class PartsUpload:
 
     def abort(self) -> None:
         """Give the parts up; the object never existed."""
-        with _translated():
+        with _boto3_errors():
             self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
 
 

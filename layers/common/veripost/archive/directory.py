@@ -119,23 +119,37 @@ def read_directory(source: Source, limits: Limits) -> Directory:
     if not members and frame.directory_offset:
         findings.add(_prefix(frame.directory_offset))
     sound = sound and _check_tiling(members, frame.directory_offset, findings)
-    total = sum(member.size for member in members)
-    if sound and total > limits.total_bytes:
-        findings.add(
-            finding(ProblemCode.TOTAL_TOO_LARGE, f"{total} bytes declared, at most {limits.total_bytes}")
-        )
+    bearable = True
+    if sound:
+        totals = list(_total_problems(members, limits))
+        findings.extend(totals)
+        bearable = not totals
     findings.extend(
-        clash_problems([member.name for member in members], [member.raw_name for member in members])
+        clash_problems([member.name for member in members], [member.raw_name for member in members], limits)
     )
     return Directory(
         members=tuple(members) if sound else (),
         problems=findings.listed(),
         unlisted=findings.unlisted_errors,
-        readable=sound and total <= limits.total_bytes,
+        readable=sound and bearable,
         directory_offset=frame.directory_offset,
         size=source.size,
         comment=comment,
     )
+
+
+def _total_problems(members: Sequence[Member], limits: Limits) -> Iterator[Problem]:
+    """Check all members together: many that are each below a limit are a bomb as well."""
+    size = sum(member.size for member in members)
+    packed = sum(member.compressed_size for member in members)
+    if size > limits.total_bytes:
+        yield finding(ProblemCode.TOTAL_TOO_LARGE, f"{size} bytes declared, at most {limits.total_bytes}")
+    if len(members) > 1 and size > limits.ratio_floor_bytes and size > limits.ratio * packed:
+        yield finding(
+            ProblemCode.RATIO_TOO_HIGH,
+            f"{packed} bytes in {len(members)} members would become {size}, at most {limits.ratio}:1",
+            message="Together the files in the ZIP would grow more on unpacking than any real files do.",
+        )
 
 
 def _prefix(length: int) -> Problem:
@@ -151,7 +165,8 @@ def _find_directory(source: Source, limits: Limits, findings: Findings) -> _Fram
             finding(ProblemCode.ARCHIVE_TOO_LARGE, f"{source.size} bytes, at most {limits.archive_bytes}")
         )
     offset = max(0, source.size - TAIL_BYTES)
-    tail = _Tail(source, source.read_at(offset, source.size - offset), offset)
+    data = source.read_at(offset, source.size - offset) if source.size else b""
+    tail = _Tail(source, data, offset)
     fitting, last = find_end_records(tail.data)
     if not fitting:
         raise _UnusableError(_no_end(tail, last))
@@ -172,10 +187,14 @@ def _no_end(tail: _Tail, last: int) -> Problem:
     head = tail.read(0, min(HEAD_BYTES, size))
     end = last + END_RECORD.size + comment_length(tail.data, last) if last >= 0 else -1
     if last >= 0 and (end < len(tail.data) or head.startswith(SIGNATURES)):
+        padded = 0 <= end < len(tail.data) and not tail.data[end:].strip(b"\0")
         return finding(
             ProblemCode.TRAILING_DATA if end < len(tail.data) else ProblemCode.TRUNCATED_ARCHIVE,
             f"4.3.16: the last end record lies at {tail.offset + last} and ends at {tail.offset + end}, "
             f"the file at {size}",
+            hint="It is padded with zeros, as bsdtar does in a pipe: let it write to a file instead."
+            if padded
+            else None,
         )
     if head.startswith(DESCRIPTOR_SIGNATURE + LOCAL_SIGNATURE):
         return finding(ProblemCode.MULTI_DISK, "8.5.3: the file starts with the marker of a split archive")

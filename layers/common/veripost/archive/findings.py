@@ -267,6 +267,7 @@ WORDING: Final[Mapping[ProblemCode, tuple[str, str]]] = MappingProxyType(
 )
 
 _SHOWN_CHARACTERS = 200
+_DETAIL_CHARACTERS = 1000
 
 
 def shown(name: str) -> str:
@@ -302,7 +303,7 @@ def finding(
         severity=Severity.ERROR,
         member=name,
         message=message or usual_message.format(member=name, other=shown(other)),
-        detail=detail,
+        detail=detail if len(detail) <= _DETAIL_CHARACTERS else detail[:_DETAIL_CHARACTERS] + "…",
         hint=hint or usual_hint,
     )
 

@@ -169,7 +169,7 @@ def clash_key(name: str) -> str:
     return name
 
 
-def clash_problems(names: Sequence[str], raw_names: Sequence[bytes]) -> Iterator[Problem]:
+def clash_problems(names: Sequence[str], raw_names: Sequence[bytes], limits: Limits) -> Iterator[Problem]:
     """Yield a finding for each name that clashes with an earlier one, naming both.
 
     `names` are full decoded paths in archive order; a folder's ends in `/`. `raw_names` are the same
@@ -185,6 +185,8 @@ def clash_problems(names: Sequence[str], raw_names: Sequence[bytes]) -> Iterator
         if first != index or first_raw != index:
             yield _clash(names[min(first, first_raw)], name)
         end = key.rfind("/")
+        if len(key) > 4 * limits.name_bytes or key.count("/") > limits.depth:
+            continue  # refused already; all the folders on its way would need far more memory than itself
         # Every folder on the way is recorded once; a known one has had its parents recorded with it.
         while end > 0 and key[:end] not in folders:
             folders[key[:end]] = name

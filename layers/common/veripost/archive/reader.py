@@ -272,7 +272,7 @@ class _Content:
                         break
                     chunk = decoder.decompress(b"", min(CHUNK_BYTES, room))
         except inflate.CORRUPT_STREAM as error:
-            self._stop(ProblemCode.DEFLATE_CORRUPT, f"4.4.5: {error}, after {self._size} bytes of output")
+            self._stop(ProblemCode.DEFLATE_CORRUPT, f"4.4.5: {error}")
             return
         if not decoder.eof:
             self._stop(

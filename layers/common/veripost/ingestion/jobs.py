@@ -6,12 +6,11 @@ Two kinds of failure are never mixed. *Refused*: the package is at fault, the ou
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import partial
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -63,6 +62,7 @@ class IngestConfig:
 
     limits: Limits
     lease: timedelta
+    cpu_workers: int
     extra_extensions: tuple[str, ...]
 
 
@@ -71,6 +71,7 @@ def config_of(settings: Settings) -> IngestConfig:
     return IngestConfig(
         limits=Limits(**settings.archive_limits),
         lease=timedelta(seconds=settings.lease_seconds),
+        cpu_workers=settings.ingest_cpu_workers,
         extra_extensions=settings.extra_extensions,
     )
 
@@ -103,9 +104,11 @@ def ingest(
     if claim is None:
         return Outcome.IGNORED
     with logger.append_context_keys(package_id=str(package_id), job_id=str(claim.run_id)):
-        job = _Job(claim, landed, engine=engine, storage=storage, config=config, seconds_left=seconds_left)
         try:
-            return job.run()
+            with _Heartbeat(engine, claim, config.lease, seconds_left) as heartbeat:
+                return _Job(
+                    claim, landed, engine=engine, storage=storage, config=config, heartbeat=heartbeat
+                ).run()
         except LeaseLost:
             logger.warning("another worker took this job over")
             return Outcome.SUPERSEDED
@@ -120,7 +123,8 @@ def _package_of(landed: LandedObject, *, engine: Engine, storage: Storage) -> UU
     door, _, rest = landed.key.partition("/")
     if door == "uploads":
         return _package_of_upload(landed, rest, engine=engine, storage=storage)
-    if door == "drops" and not landed.key.endswith("/"):
+    folder_marker = landed.key.endswith("/") and landed.size == 0
+    if door == "drops" and not folder_marker:
         return _package_of_drop(landed, rest, engine=engine)
     logger.info("nothing to ingest", extra={"key": landed.key})
     return None
@@ -167,8 +171,47 @@ def _give_back(engine: Engine, claim: Claim, error: Exception) -> None:
         logger.exception("could not give the job back; its lease will run out")
 
 
+class _Heartbeat:
+    """Renews the lease on a thread of its own, so that no long read or PUT can let it run out."""
+
+    def __init__(
+        self, engine: Engine, claim: Claim, lease: timedelta, seconds_left: Callable[[], float]
+    ) -> None:
+        self._engine = engine
+        self._claim = claim
+        self._lease = lease
+        self._seconds_left = seconds_left
+        self._lost = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> _Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise `LeaseLost` when another worker has the job, `OutOfTime` when ours is nearly over."""
+        if self._lost:
+            raise _lease_lost(self._claim)
+        if self._seconds_left() < _HAND_BACK_SECONDS:
+            raise OutOfTime(detail=f"less than {_HAND_BACK_SECONDS:.0f} s of the function's time are left")
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._lease.total_seconds() / 3):
+            try:
+                with self._engine.begin() as connection:
+                    self._lost = not queries.renew_lease(connection, self._claim, lease=self._lease)
+            except SQLAlchemyError as error:
+                # One missed beat is no harm: every write checks the claim, whoever holds it then.
+                logger.warning("could not renew the lease", extra={"detail": str(error)})
+
+
 class _Job:
-    """One claimed job: its states, its sign of life and its end."""
+    """One claimed job: its states and its end."""
 
     def __init__(
         self,
@@ -178,15 +221,14 @@ class _Job:
         engine: Engine,
         storage: Storage,
         config: IngestConfig,
-        seconds_left: Callable[[], float],
+        heartbeat: _Heartbeat,
     ) -> None:
         self._claim = claim
         self._landed = landed
         self._engine = engine
         self._storage = storage
         self._config = config
-        self._seconds_left = seconds_left
-        self._renewed = time.monotonic()
+        self._heartbeat = heartbeat
         self._prefix = queries.package_prefix(claim.package_id)
 
     def run(self) -> Outcome:
@@ -219,8 +261,9 @@ class _Job:
             prefix=self._prefix,
             storage=self._storage,
             limits=self._config.limits,
+            cpu_workers=self._config.cpu_workers,
             publish=publish,
-            beat=self._beat,
+            check=self._heartbeat.check,
         )
         found = (*selection.problems, *extraction.problems)
         problems = merge(directory, found, self._config.limits)
@@ -247,7 +290,7 @@ class _Job:
     def _refuse(
         self, problems: Sequence[Problem], *, size: int | None = None, content_hash: str | None = None
     ) -> Outcome:
-        self._beat()
+        self._heartbeat.check()
         self._storage.delete_prefix(self._prefix)
         error = refusal(problems)
         with self._engine.begin() as connection:
@@ -265,28 +308,18 @@ class _Job:
 
     def _ended(self, written: bool, outcome: Outcome, **facts: object) -> Outcome:
         if not written:
-            raise LeaseLost(detail=f"attempt {self._claim.attempt} no longer holds job {self._claim.run_id}")
+            raise _lease_lost(self._claim)
         logger.info("ingestion ended", extra={"outcome": outcome, **facts})
         return outcome
 
     def _advance(self, status: Status) -> None:
-        self._in_transaction(partial(queries.advance, claim=self._claim, status=status))
-
-    def _beat(self) -> None:
-        """Renew the lease when a third of it has passed; stop when the time or the lease is over."""
-        if self._seconds_left() < _HAND_BACK_SECONDS:
-            raise OutOfTime(detail=f"less than {_HAND_BACK_SECONDS:.0f} s of the function's time are left")
-        if time.monotonic() - self._renewed < self._config.lease.total_seconds() / 3:
-            return
-        self._in_transaction(partial(queries.renew_lease, claim=self._claim, lease=self._config.lease))
-        self._renewed = time.monotonic()
-
-    def _in_transaction(self, write: Callable[..., bool]) -> None:
         with self._engine.begin() as connection:
-            if not write(connection):
-                raise LeaseLost(
-                    detail=f"attempt {self._claim.attempt} no longer holds job {self._claim.run_id}"
-                )
+            if not queries.advance(connection, self._claim, status):
+                raise _lease_lost(self._claim)
+
+
+def _lease_lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(detail=f"attempt {claim.attempt} no longer holds job {claim.run_id}")
 
 
 def _original_missing(missing: ObjectMissing) -> Problem:

@@ -1,27 +1,38 @@
-"""Moves the bytes of one archive: ranged reads in order, verification, and only then a PUT.
+"""Moves the bytes of one archive: read ahead → verify → PUT, each on threads of its own, in constant memory.
+
+    reading    this thread: ranged GETs, a few ahead, and the archive's own SHA-256 in passing
+    verifying  one thread a CPU: inflates and checks members, in batches of neighbours
+    writing    up to 32 threads: PUTs of verified members, bounded by the bytes that wait, not by their number
 
 No unverified member is ever an object: small members are verified whole before their PUT starts, large ones
 travel as parts of a multipart upload that is completed after the verdict and aborted otherwise. A refusal
-stops all writing, but every remaining member is still verified so that the report is complete.
+stops all writing, but every remaining member is still verified so that the report is complete. A failure of
+ours stops everything.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import batched
+from queue import Queue, SimpleQueue
 
 from veripost.archive import Directory, Limits, Member, MemberReader
 from veripost.errors import Problem, has_errors
 from veripost.platforms.rules import Selected, extension_of
 from veripost.queries import StoredFile
-from veripost.storage import PART_BYTES, ObjectReader, PartsUpload, Storage
+from veripost.storage import PART_BYTES, ObjectReader, Storage
 
-_BLOCK_BYTES = 4 << 20  # one ranged GET
-_PUT_THREADS = 16
-_BYTES_IN_FLIGHT = 32 << 20  # verified bytes that wait for their PUT, all threads together
+_BLOCK_BYTES = 2 << 20  # one ranged GET
+_BLOCKS_AHEAD = 4  # GETs under way: S3 answers each with some 80 MB/s, and takes its time to begin
+_BATCH_MEMBERS = 16  # what one verifying thread takes at a time
+_PUT_THREADS = 32
+_BYTES_IN_FLIGHT = 16 << 20  # verified bytes that wait for their PUT, all threads together
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,209 +52,353 @@ def extract(
     prefix: str,
     storage: Storage,
     limits: Limits,
+    cpu_workers: int,
     publish: bool,
-    beat: Callable[[], None],
+    check: Callable[[], None],
 ) -> Extraction:
     """Verify every member of `directory`; while `publish` holds, store the `selected` ones below `prefix`.
 
-    `beat` is called at least once a member and once a block of 4 MiB; whatever it raises stops the work.
-    When this function raises, no PUT of its own is still under way.
+    `check` is called at least once a block of 2 MiB; whatever it raises stops the work. When this function
+    returns or raises, no thread and no PUT of its own is still under way.
     """
-    wanted = {file.index: file for file in selected}
-    problems: list[Problem] = []
-    files: list[StoredFile] = []
-    with _Feed(reader, beat) as feed, _Writer(storage) as writer:
-        for position, member in enumerate(directory.members):
-            beat()
-            file = wanted.get(position) if publish else None
-            key = f"{prefix}{file.filename}" if file else None
-            size, sha256, found = _transfer(member, feed, limits, writer, key)
-            if found:
-                problems.extend(found)
-                publish = publish and not has_errors(found)
-            elif file and key:
-                files.append(
-                    StoredFile(
-                        filename=file.filename,
-                        original_path=file.path,
-                        file_extension=extension_of(file.path),
-                        s3_key=key,
-                        size_bytes=size,
-                        content_hash=sha256,
-                    )
-                )
-            writer.check()
-        feed.finish()
+    blocks = _blocks(directory.members)
+    rest = [(directory.directory_offset, reader.size)]
+    ranges = [
+        piece for start, end in [*((b.start, b.end) for b in blocks), *rest] for piece in _cut(start, end)
+    ]
+    with _Writer(storage) as writer:
+        verifier = _Verifier(writer, selected, prefix=prefix, limits=limits, publish=publish)
+        with _ReadAhead(reader, ranges) as feed, _Workers(verifier.verify, cpu_workers) as workers:
+            for block in blocks:
+                check()
+                writer.raise_failure()
+                workers.raise_failure()
+                _hand_out(block, feed, workers)
+            feed.finish()
+            workers.finish()
         writer.finish()
-        return Extraction(tuple(files), tuple(problems), feed.sha256)
+        return verifier.extraction(feed.sha256)
 
 
-def _transfer(
-    member: Member, feed: _Feed, limits: Limits, writer: _Writer, key: str | None
-) -> tuple[int, str, tuple[Problem, ...]]:
-    """Verify one member and, with a `key`, store it; return its size, SHA-256 and what is wrong."""
-    raw = feed.until(member.end_offset)
-    verified = MemberReader(member, raw, limits)
-    sink = _Sink(writer, key) if key else None
-    try:
-        for chunk in verified:
-            if sink:
-                sink.write(chunk)
-    except BaseException:
-        if sink:
-            sink.discard()
-        raise
-    for _rest in raw:  # a member that is broken stops being read early; the next one starts at its own offset
-        pass
-    if sink and not verified.problems:
-        sink.publish(verified.sha256)
-    elif sink:
-        sink.discard()
-    return verified.size, verified.sha256, verified.problems
+# -- reading
 
 
-class _Feed:
-    """The archive's bytes in order, one ranged GET ahead of the reader and hashed as they pass."""
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Neighbouring members that one ranged GET brings, or one member that takes several."""
 
-    def __init__(self, reader: ObjectReader, beat: Callable[[], None]) -> None:
-        self._reader = reader
-        self._beat = beat
-        self._digest = hashlib.sha256()
-        self._position = 0  # of the next byte to hand out
-        self._requested = 0  # end of the newest block that was asked for
-        self._block = memoryview(b"")
-        self._ahead: Future[bytes] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
-
-    def __enter__(self) -> _Feed:
-        self._request()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+    members: Sequence[Member]
 
     @property
-    def sha256(self) -> str:
-        """The hex digest of all bytes handed out so far."""
-        return self._digest.hexdigest()
+    def start(self) -> int:
+        return self.members[0].header_offset
 
-    def until(self, end: int) -> Iterator[memoryview]:
-        """Yield the bytes from the present position up to the offset `end`."""
-        while self._position < end:
-            if not self._block:
-                self._next()
-            piece = self._block[: end - self._position]
-            self._block = self._block[len(piece) :]
-            self._position += len(piece)
-            yield piece
-
-    def finish(self) -> None:
-        """Read (and hash) what is left of the archive."""
-        for _piece in self.until(self._reader.size):
-            pass
-
-    def _request(self) -> None:
-        start, size = self._requested, self._reader.size
-        if start >= size:
-            self._ahead = None
-            return
-        # The tail is in memory since the object was opened, so no block may reach across its start.
-        limit = self._reader.tail_offset if start < self._reader.tail_offset else size
-        self._requested = min(start + _BLOCK_BYTES, limit)
-        self._ahead = self._thread.submit(self._reader.read_at, start, self._requested - start)
-
-    def _next(self) -> None:
-        self._beat()
-        if self._ahead is None:
-            raise EOFError("read past the end of the archive")
-        data = self._ahead.result()
-        self._request()
-        self._digest.update(data)
-        self._block = memoryview(data)
+    @property
+    def end(self) -> int:
+        return self.members[-1].end_offset
 
 
-class _Writer:
-    """PUTs on a few threads, bounded by the bytes that wait rather than by the number of tasks."""
+def _blocks(members: Sequence[Member]) -> list[_Block]:
+    """Cut `members`, whose spans follow each other, into blocks of 2 MiB or of one larger member."""
+    blocks: list[_Block] = []
+    first = 0
+    for position, member in enumerate(members):
+        if position > first and member.end_offset - members[first].header_offset > _BLOCK_BYTES:
+            blocks.append(_Block(members[first:position]))
+            first = position
+    if members:
+        blocks.append(_Block(members[first:]))
+    return blocks
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
-        self._threads = ThreadPoolExecutor(max_workers=_PUT_THREADS, thread_name_prefix="put")
-        self._room = _BYTES_IN_FLIGHT
-        self._changed = threading.Condition()
-        self._puts: set[Future[None]] = set()
 
-    def __enter__(self) -> _Writer:
+def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield `[start, end)` in pieces that one GET brings."""
+    for offset in range(start, end, _BLOCK_BYTES):
+        yield offset, min(offset + _BLOCK_BYTES, end)
+
+
+class _ReadAhead:
+    """The bytes of `ranges` in order, requested before they are needed and hashed as they pass."""
+
+    def __init__(self, reader: ObjectReader, ranges: Sequence[tuple[int, int]]) -> None:
+        self._reader = reader
+        self._ranges = iter(ranges)
+        self._digest = hashlib.sha256()
+        self._threads = ThreadPoolExecutor(max_workers=_BLOCKS_AHEAD, thread_name_prefix="read-ahead")
+        self._coming: deque[Future[bytes]] = deque()
+
+    def __enter__(self) -> _ReadAhead:
+        for _ in range(_BLOCKS_AHEAD):
+            self._request()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
+    @property
+    def sha256(self) -> str:
+        """The hex digest of all bytes taken so far."""
+        return self._digest.hexdigest()
+
+    def take(self) -> bytes:
+        """Return the bytes of the next range. Raises what reading them raised."""
+        piece = self._coming.popleft().result()
+        self._request()
+        self._digest.update(piece)
+        return piece
+
+    def finish(self) -> None:
+        """Read (and hash) what is left."""
+        while self._coming:
+            self.take()
+
+    def _request(self) -> None:
+        following = next(self._ranges, None)
+        if following is not None:
+            start, end = following
+            self._coming.append(self._threads.submit(self._reader.read_at, start, end - start))
+
+
+# -- verifying
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Neighbouring members and their bytes, which are here."""
+
+    members: Sequence[Member]
+    data: memoryview
+    offset: int  # of the first byte of `data` in the archive
+
+    def spans(self) -> Iterator[tuple[Member, Iterator[bytes | memoryview]]]:
+        for member in self.members:
+            span = self.data[member.header_offset - self.offset : member.end_offset - self.offset]
+            yield member, iter((span,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """One large member, whose bytes arrive piece by piece; None ends them."""
+
+    member: Member
+    pieces: Queue[bytes | None] = field(default_factory=partial(Queue, maxsize=2))
+
+    def spans(self) -> Iterator[tuple[Member, Iterator[bytes | memoryview]]]:
+        yield self.member, self.drain()
+
+    def drain(self) -> Iterator[bytes | memoryview]:
+        while (piece := self.pieces.get()) is not None:
+            yield piece
+
+
+def _hand_out(block: _Block, feed: _ReadAhead, workers: _Workers) -> None:
+    pieces = len(range(block.start, block.end, _BLOCK_BYTES))
+    if pieces == 1:
+        data = memoryview(feed.take())
+        for batch in batched(block.members, _BATCH_MEMBERS, strict=False):
+            workers.put(_Batch(batch, data, block.start))
+        return
+    stream = _Stream(block.members[0])
+    workers.put(stream)
+    try:
+        for _ in range(pieces):
+            stream.pieces.put(feed.take())
+    finally:
+        stream.pieces.put(None)
+
+
+class _Workers:
+    """The verifying threads. After a failure they take what is handed to them and do nothing with it."""
+
+    def __init__(self, verify: Callable[[_Batch | _Stream], None], count: int) -> None:
+        self._verify = verify
+        self._work: Queue[_Batch | _Stream | None] = Queue(maxsize=2 * count)
+        self._failure: BaseException | None = None
+        self._threads = [threading.Thread(target=self._run, name=f"verify-{n}") for n in range(count)]
+
+    def __enter__(self) -> _Workers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None and self._failure is None:
+            self._failure = error
+        for _thread in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def put(self, task: _Batch | _Stream) -> None:
+        """Hand a task out; waits while the threads have enough."""
+        self._work.put(task)
+
+    def raise_failure(self) -> None:
+        """Raise what a thread raised."""
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self) -> None:
+        """Wait for all tasks; raise what a thread raised."""
+        self._work.join()
+        self.raise_failure()
+
+    def _run(self) -> None:
+        while (task := self._work.get()) is not None:
+            try:
+                if self._failure is None:
+                    self._verify(task)
+            except BaseException as error:
+                self._failure = error
+            finally:
+                if isinstance(task, _Stream):
+                    for _rest in task.drain():
+                        pass
+                self._work.task_done()
+
+
+class _Verifier:
+    """Verifies members, hands what is to be kept to the writer, and remembers what it found."""
+
+    def __init__(
+        self, writer: _Writer, selected: Sequence[Selected], *, prefix: str, limits: Limits, publish: bool
+    ) -> None:
+        self._writer = writer
+        self._selected = {file.index: file for file in selected}
+        self._prefix = prefix
+        self._limits = limits
+        self._publish = publish
+        self._files: dict[int, StoredFile] = {}
+        self._problems: dict[int, tuple[Problem, ...]] = {}
+
+    def verify(self, task: _Batch | _Stream) -> None:
+        """Verify every member of `task`."""
+        for member, raw in task.spans():
+            file = self._selected.get(member.index) if self._publish else None
+            verified = MemberReader(member, raw, self._limits)
+            if file is None:
+                for _chunk in verified:
+                    pass
+            else:
+                self._store(file, verified, f"{self._prefix}{file.filename}")
+            if verified.problems:
+                self._problems[member.index] = verified.problems
+                self._publish = self._publish and not has_errors(verified.problems)
+
+    def extraction(self, content_hash: str) -> Extraction:
+        """Return everything found, in the order of the archive."""
+        files = tuple(self._files[index] for index in sorted(self._files))
+        problems = tuple(problem for index in sorted(self._problems) for problem in self._problems[index])
+        return Extraction(files, problems, content_hash)
+
+    def _store(self, file: Selected, verified: MemberReader, key: str) -> None:
+        if verified.member.size <= PART_BYTES:
+            content = b"".join(verified)
+            if verified.problems:
+                return
+            self._writer.put(key, content, verified.sha256)
+        elif not self._writer.put_in_parts(key, verified):
+            return
+        self._files[verified.member.index] = StoredFile(
+            filename=file.filename,
+            original_path=file.path,
+            file_extension=extension_of(file.path),
+            s3_key=key,
+            size_bytes=verified.size,
+            content_hash=verified.sha256,
+        )
+
+
+# -- writing
+
+
+class _Writer:
+    """PUTs on threads that are started as they are needed."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._waiting: SimpleQueue[tuple[str, bytes, str] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._changed = threading.Condition()
+        self._in_flight = 0  # bytes
+        self._unfinished = 0  # PUTs
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None and self._failure is None:
+            self._failure = error  # what still waits is dropped
+        for _thread in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+
     def put(self, key: str, data: bytes, sha256: str) -> None:
         """Queue one PUT; waits while too many bytes are in flight."""
         with self._changed:
-            self._changed.wait_for(lambda: self._room >= len(data))
-            self._room -= len(data)
-        self._puts.add(self._threads.submit(self._put, key, data, sha256))
+            while self._in_flight and self._in_flight + len(data) > _BYTES_IN_FLIGHT:
+                self._changed.wait()
+            self._in_flight += len(data)
+            self._unfinished += 1
+            busy = self._unfinished > len(self._threads)
+            if busy and len(self._threads) < _PUT_THREADS:
+                thread = threading.Thread(target=self._run, name=f"put-{len(self._threads)}")
+                self._threads.append(thread)
+                thread.start()
+        self._waiting.put((key, data, sha256))
 
-    def _put(self, key: str, data: bytes, sha256: str) -> None:
+    def put_in_parts(self, key: str, verified: MemberReader) -> bool:
+        """Send a large member in parts while it is verified; False, and no object, if it has problems."""
+        upload = self._storage.start_file(key)
         try:
-            self.storage.put_file(key, data, sha256)
-        finally:
-            with self._changed:
-                self._room += len(data)
-                self._changed.notify()
+            for part in _parts(verified):
+                upload.write(part, hashlib.sha256(part).hexdigest())
+            if not verified.problems:
+                upload.complete()
+                return True
+        except BaseException:
+            upload.abort()
+            raise
+        upload.abort()
+        return False
 
-    def check(self) -> None:
-        """Raise what a finished PUT raised."""
-        done = {put for put in self._puts if put.done()}
-        self._puts -= done
-        for put in done:
-            put.result()
+    def raise_failure(self) -> None:
+        """Raise what a PUT raised."""
+        if self._failure is not None:
+            raise self._failure
 
     def finish(self) -> None:
-        """Wait for all PUTs; raise what the first that failed raised."""
-        wait(self._puts, return_when=FIRST_EXCEPTION)
-        for put in self._puts:
-            if put.done():
-                put.result()
+        """Wait for all PUTs; raise what one of them raised."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unfinished)
+        self.raise_failure()
+
+    def _run(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            key, data, sha256 = task
+            try:
+                if self._failure is None:
+                    self._storage.put_file(key, data, sha256)
+            except BaseException as error:
+                self._failure = error
+            with self._changed:
+                self._in_flight -= len(data)
+                self._unfinished -= 1
+                self._changed.notify_all()
 
 
-@dataclass(slots=True)
-class _Sink:
-    """Collects one member: a small one for a single PUT, a large one as parts."""
-
-    writer: _Writer
-    key: str
-    _chunks: list[bytes] = field(default_factory=list)
-    _buffered: int = 0
-    _parts: PartsUpload | None = None
-
-    def write(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self._buffered += len(chunk)
-        if self._buffered > PART_BYTES:
-            if self._parts is None:
-                self._parts = self.writer.storage.start_file(self.key)
-            self._send_part(self._parts)
-
-    def publish(self, sha256: str) -> None:
-        if self._parts is None:
-            self.writer.put(self.key, b"".join(self._chunks), sha256)
-            return
-        try:
-            if self._buffered:
-                self._send_part(self._parts)
-            self._parts.complete()
-        except BaseException:
-            self._parts.abort()
-            raise
-
-    def discard(self) -> None:
-        if self._parts is not None:
-            self._parts.abort()
-
-    def _send_part(self, parts: PartsUpload) -> None:
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        self._buffered = 0
-        parts.write(data, hashlib.sha256(data).hexdigest())
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Join `chunks` into parts of 8 MiB, the last one smaller."""
+    waiting: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= PART_BYTES:
+            yield b"".join(waiting)
+            waiting.clear()
+            size = 0
+    if waiting:
+        yield b"".join(waiting)
