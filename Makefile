@@ -68,7 +68,7 @@ types: env-dev ## Check types (mypy, strict)
 	@$(DEV)/mypy
 
 imports: env-dev ## Check which module may import which (import-linter)
-	@PYTHONPATH=layers/common $(DEV)/lint-imports
+	@PYTHONPATH=layers/common $(DEV)/lint-imports --no-logo
 
 validate: env-sam ## Check the template (sam validate --lint)
 	@AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --template-file template.yaml
@@ -104,9 +104,9 @@ bench: env-dev ## Print the figures of bench/
 # ---- upkeep
 
 COMPILE = .local/tools/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make lock" --upgrade
+	--python $(DEV)/python --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
-lock: env-dev ## Choose the newest allowed versions of all dependencies and pin them by hash
+lock: env-dev ## Pin what requirements/*.in ask for (UPGRADE=1: the newest versions of everything)
 	@$(COMPILE) --python-version 3.13 layers/common/requirements.in -o layers/common/requirements.txt
 	@$(COMPILE) --python-version 3.13 requirements/dev.in -o requirements/dev.txt
 	@$(COMPILE) --python-version 3.13 --override requirements/localcloud.overrides.in \
