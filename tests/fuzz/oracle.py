@@ -31,20 +31,26 @@ def check(data: bytes) -> Report:
         _check_wording(problem)
     with mock.patch.object(inflate, "new_inflater", inflate.ZlibInflater):
         other = inspect(BytesSource(data), LIMITS)
-    # Not by code: ISA-L decodes ahead, so it may see a damage where zlib has stopped at the declared size.
-    assert verified(other) == verified(report), "ISA-L and zlib disagree"
+    _check_decoders_agree(report, other)
     assert other.directory == report.directory
     _check_pieces(data, report)
-    if report.accepted:
+    if report.accepted and other.accepted:
         _check_tiling(data, report)
         _check_against_zipfile(data, report)
         _check_forward(data, report)
     return report
 
 
-def verified(report: Report) -> list[str]:
-    """Return the SHA-256 of each member, empty where it is not verified."""
-    return [verdict.sha256 for verdict in report.members]
+def _check_decoders_agree(isal: Report, zlib: Report) -> None:
+    """Compare verdicts, not codes: ISA-L decodes ahead, so it may see damage where zlib stopped at the size.
+
+    ISA-L takes Huffman codes that leave combinations unused, zlib does not; the content is the same for all
+    who take them, and the oracle knows them by zlib's message.
+    """
+    for one, other in zip(isal.members, zlib.members, strict=True):
+        if one.sha256 != other.sha256:
+            assert not other.sha256, "only zlib verifies it, or with other content"
+            assert " set;" in (other.problems[0].detail or ""), other.problems
 
 
 def _check_wording(problem: Problem) -> None:

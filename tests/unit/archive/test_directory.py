@@ -118,3 +118,20 @@ def test_what_is_no_zip_is_called_by_its_name(head: bytes, word: str) -> None:
     assert problem.code is ProblemCode.NOT_A_ZIP
     assert word in problem.message
     assert problem.hint
+
+
+def test_padding_is_told_from_other_data_behind_the_end() -> None:
+    (padded,) = read_directory(BytesSource(ONE + bytes(100)), Limits()).problems
+    (joined,) = read_directory(BytesSource(ONE + b"x" * 100), Limits()).problems
+
+    assert padded.code is joined.code is ProblemCode.TRAILING_DATA
+    assert "padded with zeros" in (padded.hint or "")
+    assert "padded with zeros" not in (joined.hint or "")
+
+
+def test_details_are_bounded() -> None:
+    data = build(Part(b"x" * 60_000, local_name=b"y" * 60_000))
+
+    for problem in inspect(BytesSource(data), Limits()).problems:
+        assert len(problem.detail or "") <= 1001
+        assert len(problem.member or "") <= 201

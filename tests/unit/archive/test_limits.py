@@ -138,3 +138,56 @@ def test_a_small_bomb_costs_milliseconds_and_kilobytes() -> None:
         assert len(bomb) < 50_000
         assert seconds < 0.1
         assert peak < 1_000_000
+
+
+def test_many_small_bombs_are_a_bomb() -> None:
+    """Each member is below the floor of the ratio; together they would unpack 1000 times their size."""
+    zeros, packed = bytes(1 << 20), deflate(bytes(1 << 20))
+    data = build(*[Part(f"{number}.src", zeros, packed=packed) for number in range(20)])
+
+    report = inspect(BytesSource(data), Limits())
+
+    assert [(problem.code, problem.member) for problem in report.problems] == [
+        (ProblemCode.RATIO_TOO_HIGH, None)
+    ]
+    assert report.members == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        build(Part(b"a/" * 20_000)),
+        build(*[Part(b"%d/" % number + b"a/" * 30_000) for number in range(15)]),
+        build(*[Part("\u0378" * 10_000 + str(number)) for number in range(30)]),
+        build(*[Part(b"%d" % number, central_extra=bytes(65_532)) for number in range(15)]),
+        build(
+            *[
+                Part(f"../\\/{number}", flags=0x61, attributes=0o120000 << 16, data=b"")
+                for number in range(3_000)
+            ]
+        ),
+        build(*[Part(f"{number}", packed=b"\xff", data=b"") for number in range(3_000)]),
+        build(*[Part(f"{number}", local_name=b"x" * 100, data=b"") for number in range(2_000)]),
+        build(*[Part(b"\xff" * 100, flags=0x800, data=b"") for number in range(1_500)]),
+        build(Part(), comment=b"PK\5\6" * 16_000),
+        build(Part(data=bytes(100), packed=deflate(b"", 0)[:-5] + b"\0\0\0\xff\xff" * 190_000)),
+    ],
+    ids=[
+        "deep",
+        "deep, often",
+        "unassigned",
+        "extras",
+        "names",
+        "corrupt",
+        "local names",
+        "bytes",
+        "ends",
+        "blocks",
+    ],
+)
+def test_what_costs_most_per_byte_is_still_cheap(data: bytes) -> None:
+    seconds, peak = _cost(data)
+
+    assert len(data) < 2_100_000
+    assert seconds < 2 * len(data) / 1e6
+    assert peak < 20 * len(data)

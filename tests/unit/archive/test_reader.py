@@ -100,3 +100,30 @@ def test_both_decoders_go_the_same_way(data: bytes, step: int, room: int) -> Non
         ways.append((out, decoder.eof, (decoder.unused_data + packed[fed:])))
 
     assert ways == [(data, True, b"left over")] * 2
+
+
+# Dynamic blocks with Huffman codes that no correct encoder makes; found by comparing both decoders.
+INCOMPLETE = bytes.fromhex(
+    "05c1411100400802c03f29a8e038385a8237fd93dcae25a62458ccdcc0d7cc6cc35d4c15ac637a1f3e"
+)
+# A last dynamic block (RFC 1951, 3.2.7) with 257 literal codes, 1 distance code and 19 code lengths, all 1.
+OVERSUBSCRIBED = (1 | 2 << 1 | 15 << 13 | sum(1 << 17 + 3 * at for at in range(19))).to_bytes(60, "little")
+
+
+def decoded(decoder: inflate.Inflater, packed: bytes) -> bytes | None:
+    try:
+        out = decoder.decompress(packed, 1000)
+    except inflate.CORRUPT_STREAM:
+        return None
+    return out if decoder.eof else None
+
+
+def test_codes_that_could_be_read_in_two_ways_are_refused_by_both_decoders() -> None:
+    assert decoded(inflate.new_inflater(), OVERSUBSCRIBED) is None
+    assert decoded(inflate.ZlibInflater(), OVERSUBSCRIBED) is None
+
+
+def test_isal_takes_codes_that_leave_combinations_unused() -> None:
+    """A known difference, argued in docs/archive-rules.md: such a stream has one reading, zlib refuses it."""
+    assert decoded(inflate.new_inflater(), INCOMPLETE)
+    assert decoded(inflate.ZlibInflater(), INCOMPLETE) is None
