@@ -1,23 +1,16 @@
 """Coverage-guided fuzzing of the gate: `python -m tests.fuzz.atheris_target SECONDS`.
 
-Needs `atheris`. Starts from every archive of the hazard table and every honest one; stops, with the offending
-bytes in the current folder, when the oracle fails, an example takes over a second or memory passes 512 MB.
+Needs `atheris`, which is no part of the pinned environment. Starts from every archive of the hazard table and
+every honest one; stops, with the offending bytes in the current folder, when the oracle fails, an example
+takes over a second or memory passes 512 MB.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
-
-import atheris  # type: ignore[import-untyped]  # it has no types
-
-with atheris.instrument_imports(include=["veripost.archive"]):
-    import veripost.archive
-
-from tests.fuzz.oracle import check
-from tests.unit.archive.hazards import HAZARDS
-from tests.unit.archive.test_honest import HONEST
 
 LONGEST = 8_000
 
@@ -25,9 +18,14 @@ LONGEST = 8_000
 def main() -> None:
     """Fuzz for the seconds that the command line names."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 1800
+    atheris = import_module("atheris")
+    # Imported here and not above: atheris instruments modules while they are imported.
+    with atheris.instrument_imports(include=["veripost.archive"]):
+        oracle = import_module("tests.fuzz.oracle")
+    hazards = import_module("tests.unit.archive.hazards").HAZARDS
+    honest = import_module("tests.unit.archive.test_honest").HONEST
     with tempfile.TemporaryDirectory() as folder:
-        seeds = [row.data for row in HAZARDS] + list(HONEST.values())
-        for number, data in enumerate(seeds):
+        for number, data in enumerate([row.data for row in hazards] + list(honest.values())):
             if len(data) <= LONGEST:
                 (Path(folder) / f"{number}.zip").write_bytes(data)
         options = [
@@ -37,7 +35,7 @@ def main() -> None:
             f"-max_len={LONGEST}",
             "-print_final_stats=1",
         ]
-        atheris.Setup([veripost.archive.__name__, *options, folder], check)
+        atheris.Setup([__file__, *options, folder], oracle.check)
         atheris.Fuzz()
 
 

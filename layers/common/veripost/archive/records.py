@@ -165,7 +165,7 @@ def central_headers(data: bytes, limit: int) -> Iterator[CentralHeader]:
     where an entry runs over the end.
     """
     position, count, size = 0, 0, len(data)
-    unpack, fixed = CENTRAL_HEADER.unpack_from, CENTRAL_HEADER.size
+    unpack, fixed, make = CENTRAL_HEADER.unpack_from, CENTRAL_HEADER.size, CentralHeader._make
     while position < size and count < limit:
         name_at = position + fixed
         if name_at > size or data[position : position + 4] != CENTRAL_SIGNATURE:
@@ -184,9 +184,11 @@ def central_headers(data: bytes, limit: int) -> Iterator[CentralHeader]:
         end = comment_at + comment_length
         if end > size:
             raise RecordError(f"the entry at {position} of the directory runs over its end")
-        yield CentralHeader(
-            made_by, needed, flags, method, crc, compressed, plain, disk, attributes, offset,
-            data[name_at:extra_at], data[extra_at:comment_at], end,
+        yield make(
+            (
+                made_by, needed, flags, method, crc, compressed, plain, disk, attributes, offset,
+                data[name_at:extra_at], data[extra_at:comment_at], end,
+            )
         )  # fmt: skip
         position = end
         count += 1
