@@ -107,10 +107,6 @@ class Cloud:
                 raise CloudError("Postgres did not come back")
             time.sleep(0.05)
 
-    def log_files(self) -> list[Path]:
-        """What the functions printed, one file each."""
-        return sorted((self.state_dir / "logs").glob("*.log"))
-
 
 def client(endpoint_url: str, service: str, **settings: Any) -> Any:
     """Make a boto3 client that can reach the local cloud and nothing else."""
@@ -181,7 +177,12 @@ def up(
     state_dir = state_dir.absolute()
     state_dir.mkdir(parents=True, exist_ok=True)
     launch = Launch(
-        state_dir, project, dict(settings or {}), dict(parameters or {}), fsync=fsync, leashed=leashed
+        state_dir,
+        project.absolute(),
+        dict(settings or {}),
+        dict(parameters or {}),
+        fsync=fsync,
+        leashed=leashed,
     )
     with _locked(state_dir):
         if is_running(state_dir):
