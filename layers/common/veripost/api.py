@@ -9,16 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.exceptions import ServiceError
 from pydantic import BaseModel, ValidationError
-from python_multipart import parse_form
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File
 from sqlalchemy.exc import SQLAlchemyError
 
 from veripost import db, telemetry
@@ -36,6 +33,9 @@ from veripost.errors import (
 from veripost.schemas import PROBLEMS_SHOWN, ErrorBody, problems_of
 from veripost.settings import Settings
 from veripost.telemetry import logger
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import Field, File
 
 Answer = Response[Any]
 _JSON = "application/json"
@@ -163,6 +163,10 @@ def uploaded_file(router: Router) -> UploadedFile:
     InvalidRequest
         It cannot be parsed, or has no part `file`.
     """
+    # Only one function reads forms; the others do not pay for the parser.
+    from python_multipart import parse_form
+    from python_multipart.exceptions import FormParserError
+
     headers = {name.casefold(): value for name, value in (router.current_event.headers or {}).items()}
     content_type = headers.get("content-type", "")
     if not content_type.casefold().startswith("multipart/form-data"):
