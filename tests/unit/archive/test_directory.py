@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import random
 
 import pytest
 
@@ -135,3 +137,31 @@ def test_details_are_bounded() -> None:
     for problem in inspect(BytesSource(data), Limits()).problems:
         assert len(problem.detail or "") <= 1001
         assert len(problem.member or "") <= 201
+
+
+def test_what_is_there_three_times_is_told_once() -> None:
+    problems = read_directory(BytesSource(build(Part(), Part(), Part())), Limits()).problems
+
+    assert [problem.code for problem in problems] == [ProblemCode.DUPLICATE_NAME]
+
+
+def test_members_of_all_sizes_are_inspected_in_one_pass_over_the_source() -> None:
+    large = random.Random(3).randbytes(2_500_000)
+    parts = [
+        Part("small.src"),
+        Part("large.src", large, method=0),
+        Part("large.lib", large),
+        Part("z/", b"", 0),
+    ]
+    data = build(*parts)
+    source = CountingSource(data)
+
+    report = inspect(source, Limits())
+
+    assert report.accepted
+    assert [verdict.sha256 for verdict in report.members] == [
+        hashlib.sha256(part.data).hexdigest() for part in parts
+    ]
+    assert [verdict.member.is_dir for verdict in report.members] == [False, False, False, True]
+    assert all(length <= 1 << 20 for _, length in source.reads)
+    assert sum(length for _, length in source.reads) < len(data) + (1 << 20) + 70_000

@@ -91,8 +91,6 @@ class MemberReader:
         would not be there.
         """
         member = self.member
-        if len(span) < _NAME_AT:
-            return None
         signature, _, flags, method, _, _, crc, packed, size, name_length, extra_length = (
             LOCAL_HEADER.unpack_from(span)
         )

@@ -171,7 +171,8 @@ def _missing(
             code=ProblemCode.REQUIRED_FILE_MISSING,
             severity=Severity.ERROR,
             member=None,
-            message=f"There is no {extension} file in this package; a {platform.label} needs at least one.",
+            message=f"There is no {extension} file in this package, "
+            f"and a {platform.label} needs at least one.",
             detail=f"extensions found: {_listed(present) or '(none)'}",
             hint="There is a ZIP inside this ZIP: unpack it and send the inner one."
             if nested
