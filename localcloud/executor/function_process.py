@@ -111,7 +111,6 @@ class _Runtime:
         self.function = function
         self._changed = threading.Condition()
         self._waiting: Invocation | None = None
-        self._deadline = 0.0
         self._taken = False
         self._outcome: tuple[bytes, bool] | None = None
         self._init_error: bytes | None = None
@@ -205,8 +204,10 @@ class _Runtime:
         return _error("Sandbox.Timedout", f"RequestId: {request_id} Error: {text}"), True, "timeout"
 
     def close(self) -> None:
-        """End the process and the API."""
+        """End the process and the API. A redeploy may do so while an invocation ends by itself."""
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
             self._changed.notify_all()
         self._kill()
@@ -220,7 +221,7 @@ class _Runtime:
     # What the API's handler threads call.
 
     def next_invocation(self) -> tuple[Invocation, float] | None:
-        """Wait for work; None when there will be none."""
+        """Wait for work and give it with its deadline; None when there will be none."""
         with self._changed:
             if self._init_milliseconds is None:
                 self._init_milliseconds = (time.monotonic() - self._started) * 1000
@@ -228,9 +229,8 @@ class _Runtime:
             if self._closed or self._waiting is None:
                 return None
             self._taken = True
-            self._deadline = time.time() + self.function.timeout
             self._changed.notify_all()
-            return self._waiting, self._deadline
+            return self._waiting, time.time() + self.function.timeout
 
     def finish(self, request_id: str, payload: bytes, *, failed: bool) -> bool:
         """Take the answer of an invocation; False where it comes too late."""
@@ -347,7 +347,8 @@ class _Log:
     def write_raw(self, chunk: bytes) -> None:
         with self.lock:
             self._kept.append(chunk)
-            self._file.write(chunk)
+            if not self._file.closed:
+                self._file.write(chunk)
 
     def write(self, line: str) -> None:
         self.write_raw(f"{line}\n".encode())
