@@ -25,8 +25,8 @@ MIB: Final = 1 << 20
 MEMORY_BAR_MIB: Final = 64
 CPU_BAR_MICROSECONDS: Final = 250
 RAW_SHARE_BAR: Final = 0.65
-# What Lambda gives a function of this size: two CPUs. The engine takes its number of threads from it.
-TWO_CPUS: Final = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538", "INGEST_CPU_WORKERS": "2"}
+# The size of function that Lambda gives two CPUs: the engine takes its number of threads from it.
+TWO_CPUS: Final = {"INGEST_MEMORY_MB": "3538"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,7 @@ def show(found: dict[str, Any]) -> None:
         ratio = ""
         if kind in found["ratios"]:
             free = found["ratios_with_free_database"][kind]
-            ratio = (
-                f"   ours is {found['ratios'][kind]:.1f} × as fast ({free:.1f} × if its database were free)"
-            )
+            ratio = f"   ours is {found['ratios'][kind]:.1f} × as fast ({free:.1f} × with a free database)"
         print(
             f"  {kind:8} {figures['seconds']:8.3f} s   CPU {figures['cpu_seconds']:7.3f} s"
             f" ({figures['cpu_seconds'] / members * 1e6:8,.0f} µs a member)"

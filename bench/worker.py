@@ -16,10 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, event
+# Like the Lambda runtime, where botocore finds no awscrt; here it is installed for object_writers.py only.
+sys.modules["awscrt"] = None  # type: ignore[assignment]
 
-from veripost import settings
-from veripost.settings import Settings
+from sqlalchemy import Engine, event  # noqa: E402
+
+from veripost import settings  # noqa: E402
+from veripost.settings import Settings  # noqa: E402
 
 KINDS: Final = ("engine", "naive", "classic")
 Ingest = Callable[[str, int], None]
