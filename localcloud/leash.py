@@ -2,7 +2,7 @@
 
 The starter holds the other end of our stdin. Its end, however violent, closes that pipe; we stop the program
 and delete the folder that nobody is left to delete. To have just the program stopped, it sends SIGTERM.
-Should this process itself be killed, Linux sends the program the same signal (PR_SET_PDEATHSIG).
+Should this process itself be killed, Linux sends the program a signal (PR_SET_PDEATHSIG).
 A script of its own, run with `python -I -S`, so that a leash costs little.
 """
 
@@ -32,6 +32,7 @@ def main() -> int:
     """Start the program, wait for its end or for ours."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--signal", default="SIGTERM", help="what asks the program to stop")
+    parser.add_argument("--death-signal", default="SIGKILL", help="what Linux sends it when we are killed")
     parser.add_argument("--grace", type=float, default=15, help="seconds until SIGKILL follows")
     parser.add_argument("--discard", help="folder to delete once the starter is gone")
     parser.add_argument("--uid", type=int)
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     number = signal.Signals[arguments.signal]
+    death_number = signal.Signals[arguments.death_signal]
 
     stopping = threading.Event()
     orphaned = threading.Event()
@@ -52,7 +54,7 @@ def main() -> int:
         user=arguments.uid,
         group=arguments.gid,
         extra_groups=None if arguments.uid is None else [],
-        preexec_fn=lambda: follow_parent(number),  # noqa: PLW1509 (no thread exists yet)
+        preexec_fn=lambda: follow_parent(death_number),  # noqa: PLW1509 (no thread exists yet)
     )
 
     def wait_for_starter() -> None:

@@ -226,6 +226,7 @@ class Postgres:
                 env=server_environment(),
                 cwd=self._home,
                 stop_signal=signal.SIGINT,  # Postgres's "fast shutdown": clean, without waiting for clients
+                death_signal=signal.SIGINT,  # SIGKILL would leave its children to find out for themselves
                 grace=20,
                 user=self._user,
                 discard=self._home,

@@ -104,11 +104,12 @@ class Leashed:
         env: Mapping[str, str],
         cwd: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        death_signal: signal.Signals = signal.SIGKILL,
         grace: float = 15,
         user: tuple[int, int] | None = None,
         discard: Path | None = None,
     ) -> None:
-        options = ["--signal", stop_signal.name, "--grace", str(grace)]
+        options = ["--signal", stop_signal.name, "--death-signal", death_signal.name, "--grace", str(grace)]
         if user is not None:
             options += ["--uid", str(user[0]), "--gid", str(user[1])]
         if discard is not None:

@@ -50,6 +50,7 @@ class Servers:
 
     supervisor: ProcessId
     localstack: ProcessId | None
+    """Its leash, which ends with it."""
     postgres: ProcessId | None
     endpoint_url: str
     database_url: str
