@@ -11,6 +11,7 @@ under `packages/{package_id}/`. Both are versioned, so "gone" means every versio
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,10 +78,15 @@ def _client(endpoint_url: str) -> S3Client:
     config = Config(
         signature_version="s3v4",
         # Spelled out: "auto" presigns for the global endpoint, which redirects and so breaks a signed POST.
-        s3={"addressing_style": "path" if endpoint_url else "virtual"},
+        # A body is not hashed again for the signature: it carries its own checksum, which is signed.
+        s3={
+            "addressing_style": "path" if endpoint_url else "virtual",
+            "payload_signing_enabled": False,
+        },
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=5,
         read_timeout=20,
+        max_pool_connections=32,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -149,10 +155,12 @@ class Storage:
         self.incoming = settings.incoming_bucket
         self.packages = settings.package_bucket
         self._settings = settings
+        self._lock = threading.Lock()
 
     @cached_property
     def _s3(self) -> S3Client:
-        return _client(self._settings.s3_endpoint_url)
+        with self._lock:  # boto3 cannot make two clients at the same moment
+            return _client(self._settings.s3_endpoint_url)
 
     @cached_property
     def _presigner(self) -> S3Client:
@@ -252,7 +260,7 @@ class Storage:
 
     # -- extracted files
 
-    def put_file(self, key: str, data: bytes, sha256: str) -> None:
+    def put_file(self, key: str, data: bytes | bytearray, sha256: str) -> None:
         """Store a whole file; obstore sends its SHA-256 along, and S3 checks it on arrival.
 
         `sha256` (hex) is what the gate computed of the same bytes; it is kept as metadata.
@@ -415,23 +423,24 @@ class PartsUpload:
         self._bucket = bucket
         self._key = key
         self._upload_id = upload_id
-        self._parts: list[CompletedPartTypeDef] = []
+        self._parts: dict[int, CompletedPartTypeDef] = {}
 
-    def write(self, data: bytes, sha256: str) -> None:
-        """Send the next part; all but the last must be at least 5 MiB."""
-        number = len(self._parts) + 1
+    def write(self, number: int, data: bytearray, sha256: str) -> None:
+        """Send part `number` (from 1); all but the last must be at least 5 MiB. Safe on several threads."""
         with _boto3_errors():
             answer = self._s3.upload_part(
                 Bucket=self._bucket,
                 Key=self._key,
                 UploadId=self._upload_id,
                 PartNumber=number,
-                Body=data,
+                Body=data,  # type: ignore[arg-type]  # botocore takes a bytearray; its stubs do not say so
                 ChecksumSHA256=_base64_of(sha256),
             )
-        self._parts.append(
-            {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": _base64_of(sha256)}
-        )
+        self._parts[number] = {
+            "PartNumber": number,
+            "ETag": answer["ETag"],
+            "ChecksumSHA256": _base64_of(sha256),
+        }
 
     def complete(self) -> None:
         """Make the object exist."""
@@ -440,7 +449,7 @@ class PartsUpload:
                 Bucket=self._bucket,
                 Key=self._key,
                 UploadId=self._upload_id,
-                MultipartUpload={"Parts": self._parts},
+                MultipartUpload={"Parts": [self._parts[number] for number in sorted(self._parts)]},
             )
 
     def abort(self) -> None:

@@ -15,18 +15,19 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
 from queue import Queue, SimpleQueue
 
-from veripost.archive import Directory, Limits, Member, MemberReader
-from veripost.errors import Problem, has_errors
+from veripost.archive import CHUNK_BYTES, Directory, Limits, Member, MemberReader
+from veripost.errors import AppError, Problem, has_errors
 from veripost.platforms.rules import Selected, extension_of
 from veripost.queries import StoredFile
-from veripost.storage import PART_BYTES, ObjectReader, Storage
+from veripost.storage import PART_BYTES, ObjectReader, PartsUpload, Storage
 
 _BLOCK_BYTES = 2 << 20  # one ranged GET
 _BLOCKS_AHEAD = 4  # GETs under way: S3 answers each with some 80 MB/s, and takes its time to begin
@@ -293,12 +294,19 @@ class _Verifier:
 
     def _store(self, file: Selected, verified: MemberReader, key: str) -> None:
         if verified.member.size <= PART_BYTES:
-            content = b"".join(verified)
+            content = _whole(verified)
             if verified.problems:
                 return
             self._writer.put(key, content, verified.sha256)
-        elif not self._writer.put_in_parts(key, verified):
-            return
+        else:
+            upload = self._writer.start_parts(key)
+            for number, part in enumerate(_parts(verified), start=1):
+                # The hash of all that came so far is, at the end of the first part, the hash of that part.
+                sha256 = verified.sha256_so_far() if number == 1 else hashlib.sha256(part).hexdigest()
+                self._writer.put_part(upload, number, part, sha256)
+            self._writer.end_parts(upload, complete=not verified.problems)
+            if verified.problems:
+                return
         self._files[verified.member.index] = StoredFile(
             filename=file.filename,
             original_path=file.path,
@@ -309,7 +317,46 @@ class _Verifier:
         )
 
 
+def _whole(verified: MemberReader) -> bytes | bytearray:
+    """Return a member's whole content; a large one is copied into place chunk by chunk, to be there once."""
+    size = verified.member.size
+    if size <= CHUNK_BYTES:
+        return b"".join(verified)
+    content = bytearray(size)
+    filled = 0
+    for chunk in verified:
+        content[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    return content
+
+
+def _parts(verified: MemberReader) -> Iterator[bytearray]:
+    """Yield a member's content in parts of 8 MiB or a little more, the last one smaller."""
+    part = bytearray(PART_BYTES + CHUNK_BYTES)
+    filled = 0
+    for chunk in verified:
+        part[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+        if filled >= PART_BYTES:
+            del part[filled:]
+            yield part
+            part = bytearray(PART_BYTES + CHUNK_BYTES)
+            filled = 0
+    if filled:
+        del part[filled:]
+        yield part
+
+
 # -- writing
+
+
+@dataclass(slots=True, eq=False)
+class _Upload:
+    """A member on its way in parts: it ends with whatever comes last, a part or the verdict."""
+
+    parts: PartsUpload
+    unfinished: int = 0
+    complete: bool | None = None  # the verdict; None: not known yet
 
 
 class _Writer:
@@ -317,11 +364,12 @@ class _Writer:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._waiting: SimpleQueue[tuple[str, bytes, str] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[Callable[[], None], int] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
         self._in_flight = 0  # bytes
-        self._unfinished = 0  # PUTs
+        self._unfinished = 0  # tasks
+        self._open: set[_Upload] = set()
         self._failure: BaseException | None = None
 
     def __enter__(self) -> _Writer:
@@ -334,35 +382,34 @@ class _Writer:
             self._waiting.put(None)
         for thread in self._threads:
             thread.join()
+        for upload in self._open:
+            with suppress(AppError):  # the bucket's lifecycle aborts what we cannot
+                upload.parts.abort()
 
-    def put(self, key: str, data: bytes, sha256: str) -> None:
+    def put(self, key: str, data: bytes | bytearray, sha256: str) -> None:
         """Queue one PUT; waits while too many bytes are in flight."""
-        with self._changed:
-            while self._in_flight and self._in_flight + len(data) > _BYTES_IN_FLIGHT:
-                self._changed.wait()
-            self._in_flight += len(data)
-            self._unfinished += 1
-            busy = self._unfinished > len(self._threads)
-            if busy and len(self._threads) < _PUT_THREADS:
-                thread = threading.Thread(target=self._run, name=f"put-{len(self._threads)}")
-                self._threads.append(thread)
-                thread.start()
-        self._waiting.put((key, data, sha256))
+        self._submit(partial(self._storage.put_file, key, data, sha256), len(data))
 
-    def put_in_parts(self, key: str, verified: MemberReader) -> bool:
-        """Send a large member in parts while it is verified; False, and no object, if it has problems."""
-        upload = self._storage.start_file(key)
-        try:
-            for part in _parts(verified):
-                upload.write(part, hashlib.sha256(part).hexdigest())
-            if not verified.problems:
-                upload.complete()
-                return True
-        except BaseException:
-            upload.abort()
-            raise
-        upload.abort()
-        return False
+    def start_parts(self, key: str) -> _Upload:
+        """Start a large member."""
+        upload = _Upload(self._storage.start_file(key))
+        with self._changed:
+            self._open.add(upload)
+        return upload
+
+    def put_part(self, upload: _Upload, number: int, data: bytearray, sha256: str) -> None:
+        """Queue one part; waits while too many bytes are in flight."""
+        with self._changed:
+            upload.unfinished += 1
+        self._submit(partial(self._send_part, upload, number, data, sha256), len(data))
+
+    def end_parts(self, upload: _Upload, *, complete: bool) -> None:
+        """Say whether the object may exist; it does once the last part has arrived."""
+        with self._changed:
+            upload.complete = complete
+            last = upload.unfinished == 0
+        if last:
+            self._submit(partial(self._end, upload), 0)
 
     def raise_failure(self) -> None:
         """Raise what a PUT raised."""
@@ -375,30 +422,44 @@ class _Writer:
             self._changed.wait_for(lambda: not self._unfinished)
         self.raise_failure()
 
+    def _submit(self, task: Callable[[], None], size: int) -> None:
+        with self._changed:
+            while self._in_flight and self._in_flight + size > _BYTES_IN_FLIGHT:
+                self._changed.wait()
+            self._in_flight += size
+            self._unfinished += 1
+            if len(self._threads) < min(self._unfinished, _PUT_THREADS):
+                thread = threading.Thread(target=self._run, name=f"put-{len(self._threads)}")
+                self._threads.append(thread)
+                thread.start()
+        self._waiting.put((task, size))
+
     def _run(self) -> None:
-        while (task := self._waiting.get()) is not None:
-            key, data, sha256 = task
+        while (work := self._waiting.get()) is not None:
+            task, size = work
             try:
                 if self._failure is None:
-                    self._storage.put_file(key, data, sha256)
-            except BaseException as error:
+                    task()
+            except BaseException as error:  # carried to the thread that waits for us
                 self._failure = error
+            del task, work  # and with them the bytes, before the next wait
             with self._changed:
-                self._in_flight -= len(data)
+                self._in_flight -= size
                 self._unfinished -= 1
                 self._changed.notify_all()
 
+    def _send_part(self, upload: _Upload, number: int, data: bytearray, sha256: str) -> None:
+        upload.parts.write(number, data, sha256)
+        with self._changed:
+            upload.unfinished -= 1
+            last = upload.unfinished == 0 and upload.complete is not None
+        if last:
+            self._end(upload)
 
-def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Join `chunks` into parts of 8 MiB, the last one smaller."""
-    waiting: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= PART_BYTES:
-            yield b"".join(waiting)
-            waiting.clear()
-            size = 0
-    if waiting:
-        yield b"".join(waiting)
+    def _end(self, upload: _Upload) -> None:
+        if upload.complete:
+            upload.parts.complete()
+        else:
+            upload.parts.abort()
+        with self._changed:
+            self._open.remove(upload)
