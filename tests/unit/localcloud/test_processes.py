@@ -74,6 +74,10 @@ def test_a_program_that_will_not_end_is_killed(tmp_path: Path) -> None:
 
 def test_the_leash_ends_with_its_program(tmp_path: Path) -> None:
     program = leash(tmp_path, [sys.executable, "-c", "raise SystemExit(7)"], grace=1)
-    assert ProcessId.of(program.pid).wait(10)
+    assert ProcessId.of(program.pid).wait(60)
+    # Its first thread can be gone a moment before its last, and only then is there an exit code.
+    deadline = time.monotonic() + 60
+    while program.exit_code() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert program.exit_code() == 7
     program.stop()
