@@ -55,6 +55,8 @@ class Worker:
 
     def __init__(self, rig: Rig, kind: str, settings: dict[str, str]) -> None:
         self.kind = kind
+        self.requests: dict[str, int] = {}
+        """What the latest ingestion asked of S3, and how often."""
         self._rig = rig
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.worker", kind],
@@ -84,6 +86,7 @@ class Worker:
         self._rig.s3.configure(reset=True)
         answer = self._ask({"key": key, "size": path.stat().st_size})
         counters = self._rig.s3.configure()["counters"]
+        self.requests = {name: count for name, count in counters.items() if not name.startswith("bytes_")}
         objects = counters.get("put", 0) + counters.get("complete_multipart_upload", 0)
         rows = self._rig.scalar(
             "SELECT count(*) FROM post_files JOIN post_packages p ON p.id = package_id"
