@@ -31,11 +31,12 @@ from veripost.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
-    from obstore import GetOptions
+    from obstore import GetOptions, WritableFile
 
 TAIL_BYTES = 64 << 10  # one suffix read of this size usually holds the whole directory of an archive
-PART_BYTES = 8 << 20  # S3's parts are 5 MiB or more; members above this are uploaded in parts
+SINGLE_PUT_BYTES = 8 << 20  # files above this are uploaded in parts
+_PART_BYTES = 5 << 20  # the least that S3 takes
+_PARTS_AT_ONCE = 2
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
 
 
@@ -277,15 +278,31 @@ class Storage:
             raise Unavailable(detail=_first_line(error)) from error
 
     def start_file(self, key: str) -> PartsUpload:
-        """Start a file that is written in parts and exists only once `PartsUpload.complete` returned."""
-        with _boto3_errors():
-            answer = self._s3.create_multipart_upload(
-                Bucket=self.packages,
-                Key=key,
-                ContentType="application/octet-stream",
-                ChecksumAlgorithm="SHA256",
+        """Start a file that travels in parts and exists only once `PartsUpload.complete` has returned."""
+        with _obstore_errors():
+            return PartsUpload(
+                obstore.open_writer(
+                    self._package_store,
+                    key,
+                    attributes={"Content-Type": "application/octet-stream"},
+                    buffer_size=_PART_BYTES,
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
             )
-        return PartsUpload(self._s3, self.packages, key, answer["UploadId"])
+
+    def abort_uploads(self, prefix: str) -> int:
+        """Give up every unfinished upload below `prefix`; return how many there were."""
+        aborted = 0
+        with _boto3_errors():
+            for page in self._s3.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.packages, Prefix=prefix
+            ):
+                for upload in page.get("Uploads", ()):
+                    self._s3.abort_multipart_upload(
+                        Bucket=self.packages, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    aborted += 1
+        return aborted
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove every version, delete marker and unfinished upload below `prefix`; return how many."""
@@ -309,15 +326,7 @@ class Storage:
                         detail=f"could not delete {len(answer['Errors'])} objects: {answer['Errors'][0]}"
                     )
                 removed += len(doomed)
-            for uploads in self._s3.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self.packages, Prefix=prefix
-            ):
-                for upload in uploads.get("Uploads", ()):
-                    self._s3.abort_multipart_upload(
-                        Bucket=self.packages, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
-                    removed += 1
-        return removed
+        return removed + self.abort_uploads(prefix)
 
 
 def _is_plain(key: str) -> bool:
@@ -416,46 +425,27 @@ class ObjectReader:
 
 
 class PartsUpload:
-    """A multipart upload in progress."""
+    """A file on its way in parts, each with its own SHA-256 that S3 checks.
 
-    def __init__(self, s3: S3Client, bucket: str, key: str, upload_id: str) -> None:
-        self._s3 = s3
-        self._bucket = bucket
-        self._key = key
-        self._upload_id = upload_id
-        self._parts: dict[int, CompletedPartTypeDef] = {}
+    Dropped without `complete`, it never becomes an object; `Storage.abort_uploads` then frees its parts.
+    """
 
-    def write(self, number: int, data: bytearray, sha256: str) -> None:
-        """Send part `number` (from 1); all but the last must be at least 5 MiB. Safe on several threads."""
-        with _boto3_errors():
-            answer = self._s3.upload_part(
-                Bucket=self._bucket,
-                Key=self._key,
-                UploadId=self._upload_id,
-                PartNumber=number,
-                Body=data,  # type: ignore[arg-type]  # botocore takes a bytearray; its stubs do not say so
-                ChecksumSHA256=_base64_of(sha256),
-            )
-        self._parts[number] = {
-            "PartNumber": number,
-            "ETag": answer["ETag"],
-            "ChecksumSHA256": _base64_of(sha256),
-        }
+    def __init__(self, writer: WritableFile) -> None:
+        self._writer = writer
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes; waits while too many parts are under way."""
+        try:
+            self._writer.write(data)
+        except (ObstoreError, OSError) as error:
+            raise Unavailable(detail=_first_line(error)) from error
 
     def complete(self) -> None:
-        """Make the object exist."""
-        with _boto3_errors():
-            self._s3.complete_multipart_upload(
-                Bucket=self._bucket,
-                Key=self._key,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": [self._parts[number] for number in sorted(self._parts)]},
-            )
-
-    def abort(self) -> None:
-        """Give the parts up; the object never existed."""
-        with _boto3_errors():
-            self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
+        """Send what is left and make the object exist."""
+        try:
+            self._writer.close()
+        except (ObstoreError, OSError) as error:
+            raise Unavailable(detail=_first_line(error)) from error
 
 
 def content_disposition(filename: str) -> str:

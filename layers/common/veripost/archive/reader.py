@@ -49,7 +49,7 @@ class MemberReader:
     the source's failure, not the archive's: EOFError.
     """
 
-    __slots__ = ("_content", "_hash", "_limits", "_problems", "_raw", "member", "size")
+    __slots__ = ("_hash", "_limits", "_problems", "_raw", "member", "size")
 
     def __init__(self, member: Member, raw: Iterable[bytes | memoryview], limits: Limits) -> None:
         self.member = member
@@ -57,7 +57,6 @@ class MemberReader:
         self._raw = raw
         self._limits = limits
         self._hash = ""
-        self._content: _Content | None = None
         self._problems: tuple[Problem, ...] | None = None
 
     @property
@@ -71,15 +70,6 @@ class MemberReader:
     def sha256(self) -> str:
         """Return the SHA-256 of the verified content in hex; empty when it is not verified."""
         return self._hash
-
-    def sha256_so_far(self) -> str:
-        """Return the SHA-256, in hex, of what was handed out of a large member until now: no verdict.
-
-        Whoever cuts the content into parts gets the first part's hash for nothing.
-        """
-        if self._content is None:
-            raise RuntimeError("nothing is being read in steps")
-        return self._content.sha256()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the content in chunks of at most 64 KiB; afterwards the verdict stands."""
@@ -135,7 +125,7 @@ class MemberReader:
         refused = content_problems(member, self._limits)
         found.extend(refused)
         if trailing is not None and not refused:
-            content = self._content = _Content(member, feed)
+            content = _Content(member, feed)
             for chunk in content:
                 self.size += len(chunk)
                 yield chunk

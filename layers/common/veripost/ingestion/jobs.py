@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -114,6 +115,8 @@ def ingest(
             return Outcome.SUPERSEDED
         except Exception as error:
             logger.exception("ingestion failed; the job is given back")
+            with suppress(AppError):  # if the store is what failed, the bucket's lifecycle does it
+                storage.abort_uploads(queries.package_prefix(package_id))
             _give_back(engine, claim, error)
             raise
 

@@ -5,9 +5,9 @@
     writing    up to 32 threads: PUTs of verified members, bounded by the bytes that wait, not by their number
 
 No unverified member is ever an object: small members are verified whole before their PUT starts, large ones
-travel as parts of a multipart upload that is completed after the verdict and aborted otherwise. A refusal
-stops all writing, but every remaining member is still verified so that the report is complete. A failure of
-ours stops everything.
+travel as parts of a multipart upload that is completed only after the verdict. A refusal stops all writing, but
+every remaining member is still verified so that the report is complete; a failure of ours stops everything.
+Cleaning up after either is the caller's business.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
 from queue import Queue, SimpleQueue
 
 from veripost.archive import CHUNK_BYTES, Directory, Limits, Member, MemberReader
-from veripost.errors import AppError, Problem, has_errors
+from veripost.errors import Problem, has_errors
 from veripost.platforms.rules import Selected, extension_of
 from veripost.queries import StoredFile
-from veripost.storage import PART_BYTES, ObjectReader, PartsUpload, Storage
+from veripost.storage import SINGLE_PUT_BYTES, ObjectReader, Storage
 
-_BLOCK_BYTES = 2 << 20  # one ranged GET
-_BLOCKS_AHEAD = 4  # GETs under way: S3 answers each with some 80 MB/s, and takes its time to begin
+_BLOCK_BYTES = 1 << 20  # one ranged GET
+_BLOCKS_AHEAD = 8  # GETs under way: S3 takes its time to begin each answer
 _BATCH_MEMBERS = 16  # what one verifying thread takes at a time
 _PUT_THREADS = 32
 _BYTES_IN_FLIGHT = 16 << 20  # verified bytes that wait for their PUT, all threads together
@@ -59,7 +58,7 @@ def extract(
 ) -> Extraction:
     """Verify every member of `directory`; while `publish` holds, store the `selected` ones below `prefix`.
 
-    `check` is called at least once a block of 2 MiB; whatever it raises stops the work. When this function
+    `check` is called at least once a block of 1 MiB; whatever it raises stops the work. When this function
     returns or raises, no thread and no PUT of its own is still under way.
     """
     blocks = _blocks(directory.members)
@@ -68,7 +67,7 @@ def extract(
         piece for start, end in [*((b.start, b.end) for b in blocks), *rest] for piece in _cut(start, end)
     ]
     with _Writer(storage) as writer:
-        verifier = _Verifier(writer, selected, prefix=prefix, limits=limits, publish=publish)
+        verifier = _Verifier(storage, writer, selected, prefix=prefix, limits=limits, publish=publish)
         with _ReadAhead(reader, ranges) as feed, _Workers(verifier.verify, cpu_workers) as workers:
             for block in blocks:
                 check()
@@ -100,7 +99,7 @@ class _Block:
 
 
 def _blocks(members: Sequence[Member]) -> list[_Block]:
-    """Cut `members`, whose spans follow each other, into blocks of 2 MiB or of one larger member."""
+    """Cut `members`, whose spans follow each other, into blocks of 1 MiB or of one larger member."""
     blocks: list[_Block] = []
     first = 0
     for position, member in enumerate(members):
@@ -262,8 +261,16 @@ class _Verifier:
     """Verifies members, hands what is to be kept to the writer, and remembers what it found."""
 
     def __init__(
-        self, writer: _Writer, selected: Sequence[Selected], *, prefix: str, limits: Limits, publish: bool
+        self,
+        storage: Storage,
+        writer: _Writer,
+        selected: Sequence[Selected],
+        *,
+        prefix: str,
+        limits: Limits,
+        publish: bool,
     ) -> None:
+        self._storage = storage
         self._writer = writer
         self._selected = {file.index: file for file in selected}
         self._prefix = prefix
@@ -293,20 +300,18 @@ class _Verifier:
         return Extraction(files, problems, content_hash)
 
     def _store(self, file: Selected, verified: MemberReader, key: str) -> None:
-        if verified.member.size <= PART_BYTES:
+        if verified.member.size <= SINGLE_PUT_BYTES:
             content = _whole(verified)
             if verified.problems:
                 return
             self._writer.put(key, content, verified.sha256)
         else:
-            upload = self._writer.start_parts(key)
-            for number, part in enumerate(_parts(verified), start=1):
-                # The hash of all that came so far is, at the end of the first part, the hash of that part.
-                sha256 = verified.sha256_so_far() if number == 1 else hashlib.sha256(part).hexdigest()
-                self._writer.put_part(upload, number, part, sha256)
-            self._writer.end_parts(upload, complete=not verified.problems)
+            parts = self._storage.start_file(key)
+            for chunk in verified:
+                parts.write(chunk)
             if verified.problems:
-                return
+                return  # never completed; whoever refuses the package aborts what was begun
+            parts.complete()
         self._files[verified.member.index] = StoredFile(
             filename=file.filename,
             original_path=file.path,
@@ -330,46 +335,19 @@ def _whole(verified: MemberReader) -> bytes | bytearray:
     return content
 
 
-def _parts(verified: MemberReader) -> Iterator[bytearray]:
-    """Yield a member's content in parts of 8 MiB or a little more, the last one smaller."""
-    part = bytearray(PART_BYTES + CHUNK_BYTES)
-    filled = 0
-    for chunk in verified:
-        part[filled : filled + len(chunk)] = chunk
-        filled += len(chunk)
-        if filled >= PART_BYTES:
-            del part[filled:]
-            yield part
-            part = bytearray(PART_BYTES + CHUNK_BYTES)
-            filled = 0
-    if filled:
-        del part[filled:]
-        yield part
-
-
 # -- writing
 
 
-@dataclass(slots=True, eq=False)
-class _Upload:
-    """A member on its way in parts: it ends with whatever comes last, a part or the verdict."""
-
-    parts: PartsUpload
-    unfinished: int = 0
-    complete: bool | None = None  # the verdict; None: not known yet
-
-
 class _Writer:
-    """PUTs on threads that are started as they are needed."""
+    """Single PUTs on threads that are started as they are needed."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._waiting: SimpleQueue[tuple[Callable[[], None], int] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[str, bytes | bytearray, str] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
         self._in_flight = 0  # bytes
-        self._unfinished = 0  # tasks
-        self._open: set[_Upload] = set()
+        self._unfinished = 0  # PUTs
         self._failure: BaseException | None = None
 
     def __enter__(self) -> _Writer:
@@ -382,34 +360,19 @@ class _Writer:
             self._waiting.put(None)
         for thread in self._threads:
             thread.join()
-        for upload in self._open:
-            with suppress(AppError):  # the bucket's lifecycle aborts what we cannot
-                upload.parts.abort()
 
     def put(self, key: str, data: bytes | bytearray, sha256: str) -> None:
         """Queue one PUT; waits while too many bytes are in flight."""
-        self._submit(partial(self._storage.put_file, key, data, sha256), len(data))
-
-    def start_parts(self, key: str) -> _Upload:
-        """Start a large member."""
-        upload = _Upload(self._storage.start_file(key))
         with self._changed:
-            self._open.add(upload)
-        return upload
-
-    def put_part(self, upload: _Upload, number: int, data: bytearray, sha256: str) -> None:
-        """Queue one part; waits while too many bytes are in flight."""
-        with self._changed:
-            upload.unfinished += 1
-        self._submit(partial(self._send_part, upload, number, data, sha256), len(data))
-
-    def end_parts(self, upload: _Upload, *, complete: bool) -> None:
-        """Say whether the object may exist; it does once the last part has arrived."""
-        with self._changed:
-            upload.complete = complete
-            last = upload.unfinished == 0
-        if last:
-            self._submit(partial(self._end, upload), 0)
+            while self._in_flight and self._in_flight + len(data) > _BYTES_IN_FLIGHT:
+                self._changed.wait()
+            self._in_flight += len(data)
+            self._unfinished += 1
+            if len(self._threads) < min(self._unfinished, _PUT_THREADS):
+                thread = threading.Thread(target=self._run, name=f"put-{len(self._threads)}")
+                self._threads.append(thread)
+                thread.start()
+        self._waiting.put((key, data, sha256))
 
     def raise_failure(self) -> None:
         """Raise what a PUT raised."""
@@ -422,44 +385,16 @@ class _Writer:
             self._changed.wait_for(lambda: not self._unfinished)
         self.raise_failure()
 
-    def _submit(self, task: Callable[[], None], size: int) -> None:
-        with self._changed:
-            while self._in_flight and self._in_flight + size > _BYTES_IN_FLIGHT:
-                self._changed.wait()
-            self._in_flight += size
-            self._unfinished += 1
-            if len(self._threads) < min(self._unfinished, _PUT_THREADS):
-                thread = threading.Thread(target=self._run, name=f"put-{len(self._threads)}")
-                self._threads.append(thread)
-                thread.start()
-        self._waiting.put((task, size))
-
     def _run(self) -> None:
-        while (work := self._waiting.get()) is not None:
-            task, size = work
+        while (task := self._waiting.get()) is not None:
+            size = len(task[1])
             try:
                 if self._failure is None:
-                    task()
+                    self._storage.put_file(*task)
             except BaseException as error:  # carried to the thread that waits for us
                 self._failure = error
-            del task, work  # and with them the bytes, before the next wait
+            del task  # and with it the bytes, before the next wait
             with self._changed:
                 self._in_flight -= size
                 self._unfinished -= 1
                 self._changed.notify_all()
-
-    def _send_part(self, upload: _Upload, number: int, data: bytearray, sha256: str) -> None:
-        upload.parts.write(number, data, sha256)
-        with self._changed:
-            upload.unfinished -= 1
-            last = upload.unfinished == 0 and upload.complete is not None
-        if last:
-            self._end(upload)
-
-    def _end(self, upload: _Upload) -> None:
-        if upload.complete:
-            upload.parts.complete()
-        else:
-            upload.parts.abort()
-        with self._changed:
-            self._open.remove(upload)
