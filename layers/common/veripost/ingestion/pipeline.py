@@ -5,8 +5,8 @@
     writing    up to 32 threads: PUTs of verified members, bounded by the bytes that wait, not by their number
 
 No unverified member is ever an object: small members are verified whole before their PUT starts, large ones
-travel as parts of a multipart upload that is completed only after the verdict. A refusal stops all writing, but
-every remaining member is still verified so that the report is complete; a failure of ours stops everything.
+travel as parts of a multipart upload that is completed only after the verdict. A refusal stops all writing,
+but every remaining member is still verified so that the report is complete; a failure of ours stops it all.
 Cleaning up after either is the caller's business.
 """
 
