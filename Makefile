@@ -98,8 +98,8 @@ fuzz: env-dev ## Fuzz the archive gate for long (FUZZ_SECONDS=1800)
 agreement: env-dev ## Compare the archive gate with the tools that write ZIPs (zip, 7z, jar, bsdtar where installed)
 	@$(DEV)/python -m pytest -q tests/agreement
 
-bench: env-dev ## Print the figures of bench/
-	@for program in bench/*.py; do echo "== $$program"; PYTHONPATH=layers/common:. $(DEV)/python $$program || exit 1; done
+bench: env-dev ## Measure everything in bench/ and write it into docs/performance.md (half an hour)
+	@PYTHONPATH=layers/common:. $(DEV)/python -m bench
 
 # ---- upkeep
 

@@ -137,8 +137,10 @@ def show(lines: list[dict[str, Any]]) -> None:
                 f" + {requests.get('get', 0)} GETs (${dollars['s3_gets']:.4f})"
                 f" + queue ${dollars['queue']:.4f} + API ${dollars['api']:.4f}"
             )
-        saved = line["naive"]["dollars"]["compute"] / line["engine"]["dollars"]["compute"]
-        print(f"  compute: the naive peer pays {saved:.1f} × as much; requests cost both alike")
+        compute, total = (
+            line["naive"]["dollars"][what] / line["engine"]["dollars"][what] for what in ("compute", "total")
+        )
+        print(f"  the naive peer pays {compute:.1f} × as much for compute, {total:.1f} × in all")
 
 
 def main() -> int:

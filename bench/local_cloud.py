@@ -2,7 +2,7 @@
 
 The round trip is the same PUT of the same bytes into a bucket of its own, whose notification goes through a
 queue of its own to a function that leaves a mark in a local folder and does nothing else: what the cloud
-itself takes. A third figure is the S3 work of one ingestion alone (one GET, a PUT per file, sixteen at a time)
+itself takes. A third figure is the S3 work of one ingestion alone (one GET, a PUT per file, sixteen at once)
 by a client that does nothing else: what is left over is ours. All are warm and take turns. Time counts from
 before the PUT until the database says `ready`, or the mark is there; both are looked for every 2 ms.
 """
@@ -223,7 +223,7 @@ def main() -> int:
     verdict = "met" if found["ratio"] <= BAR else "MISSED"
     print(
         f"  {verdict}: {found['ratio']:.2f} × the cloud's own round trip (bar {BAR} ×),"
-        f" p99 {found['ratio_p99']:.2f} ×; {found['ratio_with_storage']:.2f} × round trip and S3 work together"
+        f" p99 {found['ratio_p99']:.2f} ×; {found['ratio_with_storage']:.2f} × round trip and S3 work"
     )
     if arguments.save:
         results.save("local_cloud", found)

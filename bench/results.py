@@ -33,7 +33,11 @@ def save(section: str, values: dict[str, Any]) -> None:
 def merge(section: str, part: str, values: dict[str, Any]) -> None:
     """Replace only some entries below `section` → `part`; what else is there stays."""
     found = load().get(section, {}).get(part, {})
-    others = {name: value for name, value in load().get(section, {}).items() if name != part}
+    others = {
+        name: value
+        for name, value in load().get(section, {}).items()
+        if name not in {part, "machine", "measured"}
+    }
     save(section, others | {part: found | values})
 
 
