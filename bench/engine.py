@@ -45,7 +45,7 @@ WORKLOADS: Final = {
     "tiny-1000": Workload("1,000 × 1 KB", "tiny-1000", 15),
     "tiny-10000": Workload("10,000 × 1 KB", "tiny-10000", 15),
     "medium-2000": Workload("2,000 × 100 KB", "medium-2000", 9),
-    "large-280": Workload("280 × 10 MB (500 MB → 2.8 GB)", "large-280", 3),
+    "large-280": Workload("280 × 10 MB (500 MB → 2.8 GB)", "large-280", 3, runs=3),
     "slow-puts": Workload("1,000 × 1 KB, each PUT takes 25 ms longer", "tiny-1000", 30, put_delay_ms=25),
     "stored-2gib": Workload("2 GiB archive of 214 MB members, stored", "stored-2gib", runs=1),
     "huge-members": Workload("8 × 250 MB (2 GB of content)", "huge-members", peers=(), runs=3),
