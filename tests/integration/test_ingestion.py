@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +22,7 @@ from veripost.ingestion import IngestConfig, LandedObject, Outcome
 from veripost.models import Status, Trigger, post_files, post_packages
 from veripost.queries import Source
 from veripost.settings import Settings
-from veripost.storage import Storage
+from veripost.storage import Storage, _ObstoreRanges
 
 CONFIG = ingestion.config_of(Settings())
 GOOD = {"MILL.SRC": b":SECTION=A\r\n:T:<N>\r\n", "MILL.LIB": b"*lib\r\n", "MILL.CTL": bytes(64)}
@@ -321,6 +322,68 @@ def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine, storage: St
         queries.give_back(connection, first, code="x", message="x")
     assert refused is False
     assert _package(engine, landed)["status"] == "ready"
+
+
+def test_no_byte_of_the_archive_is_downloaded_twice(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(200_000))
+    files = {**GOOD, "BIG.CTL": noise, **{f"L{number}.LIB": noise[: number * 50] for number in range(300)}}
+    landed = _drop(samples.zip_of(files))
+    taken: list[tuple[int, int]] = []
+    real_read, real_tail = _ObstoreRanges.read, _ObstoreRanges.tail
+
+    def read(ranges: Any, start: int, end: int) -> bytes:
+        taken.append((start, end))
+        return real_read(ranges, start, end)
+
+    def tail(ranges: Any, length: int) -> tuple[int, bytes]:
+        size, data = real_tail(ranges, length)
+        taken.append((size - len(data), size))
+        return size, data
+
+    monkeypatch.setattr(_ObstoreRanges, "read", read)
+    monkeypatch.setattr(_ObstoreRanges, "tail", tail)
+    assert _ingest(landed, engine, storage) is Outcome.READY
+    ordered = sorted(taken)
+    assert [start for start, _ in ordered] == [0, *(end for _, end in ordered[:-1])]
+    assert ordered[-1][1] == landed.size
+
+
+def test_the_lease_lives_through_a_put_that_takes_longer(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = _drop(samples.zip_of(GOOD))
+    short = replace(CONFIG, lease=timedelta(seconds=1))
+    others: list[Outcome] = []
+    real = Storage.put_file
+
+    def slow(*args: Any) -> None:
+        if args[1].endswith(".SRC"):
+            time.sleep(2.5)
+            others.append(_ingest(landed, engine, storage, short))
+        real(*args)
+
+    monkeypatch.setattr(Storage, "put_file", slow)
+    assert _ingest(landed, engine, storage, short) is Outcome.READY
+    assert others == [Outcome.IGNORED]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_verifying_threads_gives_the_same(
+    engine: Engine, storage: Storage, workers: int
+) -> None:
+    noise = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(100_000))
+    files = {f"F{number}.LIB": noise[number : number * 40] for number in range(200)}
+    files |= {"A.SRC": b"x", "BIG1.CTL": noise * 3, "BIG2.CTL": noise * 4}
+    landed = _drop(samples.zip_of(files))
+    assert _ingest(landed, engine, storage, replace(CONFIG, cpu_workers=workers)) is Outcome.READY
+    package = _package(engine, landed)
+    with engine.connect() as connection:
+        rows = queries.list_files(connection, package["id"], limit=300)
+    assert {row["filename"]: row["content_hash"] for row in rows} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in files.items()
+    }
 
 
 def test_a_live_lease_keeps_others_out(engine: Engine, storage: Storage) -> None:

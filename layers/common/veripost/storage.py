@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore import GetOptions, WritableFile
 
-TAIL_BYTES = 64 << 10  # one suffix read of this size usually holds the whole directory of an archive
+TAIL_BYTES = 128 << 10  # end records (66 KiB at most) and the directory of some 2,000 entries, in one read
 SINGLE_PUT_BYTES = 8 << 20  # files above this are uploaded in parts
 _PART_BYTES = 5 << 20  # the least that S3 takes
 _PARTS_AT_ONCE = 2
