@@ -17,7 +17,7 @@ TEST_PARTS := lint types imports validate unit integration e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status logs migrate test lint types imports validate unit integration e2e \
-	format corpus fuzz agreement bench lock deploy clean env-dev env-localcloud env-sam
+	format corpus fuzz atheris agreement bench lock deploy clean env-dev env-localcloud env-sam
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,10 +92,13 @@ corpus: env-dev ## Check the archive gate against a folder of archives (ZIPS=DIR
 	@test -n "$(ZIPS)" || { echo "error: say where the archives are: make corpus ZIPS=DIR" >&2; exit 2; }
 	@PYTHONPATH=layers/common:. $(DEV)/python -m tests.corpus.run "$(ZIPS)"
 
-fuzz: env-dev ## Fuzz the archive gate for long (FUZZ_SECONDS=1800)
-	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),1800) $(DEV)/python -m pytest -q tests/fuzz
+fuzz: env-dev ## Fuzz the archive gate with hypothesis, on two cores (FUZZ_SECONDS=1800)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),1800) $(DEV)/python -m pytest -q -s tests/fuzz
 
-agreement: env-dev ## Compare the archive gate with the tools that write ZIPs (zip, 7z, jar, bsdtar where installed)
+atheris: env-dev ## Fuzz the archive gate guided by coverage, on one core (FUZZ_SECONDS=1800; Linux on x86-64)
+	@PYTHONPATH=layers/common:. $(DEV)/python -m tests.fuzz.atheris_target $(or $(FUZZ_SECONDS),1800)
+
+agreement: env-dev ## Compare the archive gate with the tools that write ZIPs (needs zip, unzip, 7z, jar and bsdtar)
 	@$(DEV)/python -m pytest -q tests/agreement
 
 bench: env-dev ## Measure everything in bench/ and write it into docs/performance.md (half an hour)
