@@ -212,6 +212,8 @@ def main() -> int:
             f"the stand-in's own ceiling: {ceiling['puts_per_second_1kb']:,.0f} PUT/s of 1 KB,"
             f" {ceiling['put_mb_per_second_8mb']:,.0f} MB/s in, {ceiling['get_mb_per_second']:,.0f} MB/s out"
         )
+        if arguments.save:
+            results.merge("engine", "ceiling", ceiling)
         for name in chosen:
             if name == "growth":
                 growth = {
@@ -228,8 +230,6 @@ def main() -> int:
             met = met and all(met for _, met in verdicts(found))
             if arguments.save:
                 results.merge("engine", "workloads", {name: found})
-        if arguments.save:
-            results.merge("engine", "ceiling", ceiling)
     return 0 if met else 1
 
 
