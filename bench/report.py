@@ -68,7 +68,8 @@ def workloads(section: dict[str, Any]) -> Iterator[str]:
         )
         row.append(f"{ours['cpu_seconds'] / found['members'] * 1e6:,.0f} µs")
         row.append(f"+{ours['memory_mib']:.0f}")
-        row.append(", ".join(f"+{found[kind]['memory_mib']:,.0f}" for kind in found["ratios"]))
+        peers = [kind for kind in ("naive", "classic") if kind in found["ratios"]]
+        row.append(", ".join(f"+{found[kind]['memory_mib']:,.0f}" for kind in peers))
         rows.append([*row, str(found["runs"])])
     yield from table(
         "workload|ours|naive: ratio|classic: ratio|raw limit, our share per CPU|CPU a member|MiB|theirs|runs",
@@ -100,7 +101,8 @@ def growth(section: dict[str, Any]) -> Iterator[str]:
 def bars(everything: dict[str, Any]) -> Iterator[str]:
     """List every bar and whether it is met."""
     rows: list[list[str]] = []
-    for found in everything.get("engine", {}).get("workloads", {}).values():
+    measured_ones = everything.get("engine", {}).get("workloads", {})
+    for found in [measured_ones[name] for name in engine.WORKLOADS if name in measured_ones]:
         rows += [[found["title"], text, _verdict(met)] for text, met in engine.verdicts(found)]
     if "rows" in everything:
         found = everything["rows"]
