@@ -133,10 +133,11 @@ class Rig:
             self.s3 = self._stack.enter_context(StandIn(CACHE))
             self.postgres = self._stack.enter_context(start_postgres(folder, fsync=True))
             url = make_url(self.postgres.url).set(drivername="postgresql+pg8000")
-            self._engine = create_engine(url, isolation_level="AUTOCOMMIT")
-            self._stack.callback(self._engine.dispose)
-            with self._engine.connect() as connection:
+            engine = create_engine(url)
+            self._stack.callback(engine.dispose)
+            with engine.connect() as connection:
                 migrations.upgrade(connection)
+            self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         except BaseException:
             self._stack.close()
             raise
