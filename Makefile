@@ -120,7 +120,7 @@ lock: env-dev ## Pin what requirements/*.in ask for (UPGRADE=1: the newest versi
 deploy: setup ## Build, deploy to AWS and migrate (CONFIG=prod, as samconfig.toml names it; your AWS credentials)
 	@PATH="$(CURDIR)/$(DEV):$$PATH" $(SAM) build --config-env $(CONFIG)
 	@$(DEV)/python -m compileall -q -j 0 --invalidation-mode unchecked-hash .aws-sam/build
-	@$(SAM) deploy --config-env $(CONFIG)
+	@$(SAM) deploy --config-env $(CONFIG) --parameter-overrides $$($(DEV)/python -m localcloud release --config-env $(CONFIG))
 	@$(DEV)/python -m localcloud migrate --config-env $(CONFIG)
 
 clean: ## End the local cloud and delete everything that was installed or built

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore.config import Config
 
 from localcloud import docker, sam
 from localcloud.bootstrap import ROOT
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.add_argument("--no-follow", action="store_true", help="print what is there and end")
     migrate = command("migrate", run_migrate, "bring the database schema up to date")
     migrate.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
+
+    release = command("release", run_release, "print the parameter values of a deploy to AWS")
+    release.add_argument("--config-env", required=True, help="as samconfig.toml names it")
 
     parsed = parser.parse_args(arguments)
     try:
@@ -128,6 +132,11 @@ def run_logs(arguments: argparse.Namespace) -> int:
         time.sleep(FOLLOW_SECONDS)
 
 
+def run_release(arguments: argparse.Namespace) -> int:
+    say(" ".join(sam.release_overrides(ROOT, arguments.config_env)))
+    return 0
+
+
 def run_migrate(arguments: argparse.Namespace) -> int:
     if arguments.config_env is None:
         result = load_state(arguments.state).invoke("MigrateFunctionName")
@@ -136,7 +145,9 @@ def run_migrate(arguments: argparse.Namespace) -> int:
         session = boto3.session.Session(region_name=config.get("region"), profile_name=config.get("profile"))
         stacks = session.client("cloudformation").describe_stacks(StackName=config["stack_name"])["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
-        result = invoke(session.client("lambda"), outputs["MigrateFunctionName"], {})
+        # A migration may take its function's five minutes, and invoking it twice is not the same as once.
+        patient = Config(read_timeout=310, retries={"max_attempts": 0})
+        result = invoke(session.client("lambda", config=patient), outputs["MigrateFunctionName"], {})
     say(f"Migrated: {result}")
     return 0
 

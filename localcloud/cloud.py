@@ -265,7 +265,7 @@ class Launch:
         from_settings, unknown = to_parameters(given, template_parameters(self.project / "template.yaml"))
         if unknown:
             say(f"  note: the template has no parameter for {', '.join(unknown)}; ignored")
-        return {
+        wanted = {
             **sam.configured_overrides(self.project),
             "S3EndpointUrl": endpoint_url,
             **from_settings,
@@ -273,6 +273,9 @@ class Launch:
             **database_parameters(endpoint_url, database_url),
             **self.parameters,
         }
+        if "Release" in template_parameters(self.project / "template.yaml"):
+            wanted["Release"] = sam.fingerprint(self.project, wanted)
+        return wanted
 
     def database_url(self, servers: Servers) -> str:
         return servers.database_url or self.settings["DATABASE_URL"]

@@ -56,9 +56,9 @@ def config(project: Path, environment: str) -> dict[str, Any]:
     return parameters
 
 
-def configured_overrides(project: Path) -> dict[str, str]:
-    """The parameter values of the local environment: giving some on the command line would hide them."""
-    overrides = config(project, "local").get("parameter_overrides", [])
+def configured_overrides(project: Path, environment: str = "local") -> dict[str, str]:
+    """The parameter values of an environment: giving some on the command line would hide them."""
+    overrides = config(project, environment).get("parameter_overrides", [])
     if isinstance(overrides, str):
         overrides = overrides.split()
     pairs = (entry.partition("=") for entry in overrides)
@@ -89,6 +89,13 @@ def fingerprint(project: Path, parameters: Mapping[str, str]) -> str:
         digest.update(str(file.relative_to(project)).encode() + b"\0")
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def release_overrides(project: Path, environment: str) -> list[str]:
+    """The parameter values of an environment, with a `Release` that changes when the deployed thing does."""
+    values = configured_overrides(project, environment)
+    values["Release"] = fingerprint(project, values)
+    return [f"{name}={value}" for name, value in values.items()]
 
 
 def build(project: Path, state_dir: Path, log: Path, *, in_container: bool = False) -> Path:

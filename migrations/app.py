@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def handler(_event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Upgrade to the newest revision and tell which one that is and which extensions exist."""
     settings = get_settings()
     telemetry.configure(level=settings.log_level, as_json=settings.log_json, environment=settings.environment)
-    with db.get_engine(settings).connect() as connection:
+    # The server bounds migrations (see env.py); the socket must wait longer than any of its bounds.
+    patient = replace(settings, database_timeout_seconds=150)
+    with db.get_engine(patient).connect() as connection:
         upgrade(connection)
         revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
         extensions = list(connection.scalars(text("SELECT extname FROM pg_extension ORDER BY extname")))

@@ -6,6 +6,7 @@ import logging
 
 from alembic import context
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from veripost import db, models
 from veripost.settings import get_settings
@@ -19,6 +20,8 @@ _STATEMENT_TIMEOUT = "60s"
 _EXTENSIONS = ("vector", "postgis")
 # PostGIS brings this table along; it is not ours, so the drift check must not see it.
 _FOREIGN_TABLES = frozenset({"spatial_ref_sys"})
+
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 # How long a second deployer waits for the first to finish.
 _DEPLOYER_TIMEOUT = "120s"
@@ -41,7 +44,7 @@ def ensure_extensions(connection: Connection, *, required: bool) -> None:
     offered = set(connection.scalars(text("SELECT name FROM pg_available_extensions")))
     for extension in _EXTENSIONS:
         if extension in offered:
-            connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {extension}"))
+            _create_extension(connection, extension, required=required)
         elif required:
             raise ExtensionMissing(
                 f"this Postgres server does not offer {extension}, and REQUIRE_EXTENSIONS asks for it"
@@ -50,6 +53,16 @@ def ensure_extensions(connection: Connection, *, required: bool) -> None:
             log.warning(
                 "this Postgres server does not offer the extension %s; going on without it", extension
             )
+
+
+def _create_extension(connection: Connection, extension: str, *, required: bool) -> None:
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {extension}"))
+    except DBAPIError as error:
+        if required or db.sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        log.warning("this user may not create the extension %s; going on without it", extension)
 
 
 def run_offline() -> None:

@@ -186,7 +186,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_post_files_package_id_filename",
         "post_files",
-        ["package_id", sa.literal_column("lower(filename)")],
+        ["package_id", sa.literal_column('lower(filename COLLATE "C")')],
         unique=True,
     )
 

@@ -131,6 +131,10 @@ def _ready(engine: Engine, storage: Storage, files: dict[str, bytes] = GOOD) -> 
         return found
 
 
+def _cursor(content: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+
 # -- announcing
 
 
@@ -269,6 +273,22 @@ def test_forms_that_are_none() -> None:
     assert "file" in answer["message"]
 
 
+def test_odd_file_names_are_taken_as_they_come() -> None:
+    data = samples.zip_of(GOOD)
+    for name in (b"Fr\xe4se.zip", b"a\x00b.zip", b"x" * 3000, b""):
+        form = (
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="'
+            + name
+            + b'"\r\n\r\n'
+            + data
+            + b"\r\n--b--"
+        )
+        body = base64.b64encode(form).decode()
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        answered = _call(upload_app, "POST", "/v1/packages/upload", body=body, headers=headers, encoded=True)
+        assert answered[0] in {202, 400}, answered
+
+
 def test_a_store_that_is_down_leaves_no_row(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _rows(engine)
     boto3.client("s3").delete_bucket(Bucket="incoming")
@@ -359,11 +379,42 @@ def test_unknown_things_are_404_in_our_shape(path: str, code: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{"limit": "0"}, {"limit": "201"}, {"limit": "x"}, {"limit": "²"}, {"cursor": "!!"}, {"cursor": "W10"}],
+    [
+        {"limit": "0"},
+        {"limit": "201"},
+        {"limit": "x"},
+        {"limit": "²"},
+        {"limit": "9" * 5000},
+        {"cursor": "!!"},
+        {"cursor": "ü"},
+        {"cursor": "W10"},
+        {"cursor": _cursor([])},
+        {"cursor": _cursor({})},
+        {"cursor": _cursor("\ud800")},
+        {"cursor": _cursor(["2026-01-01T00:00:00", 5])},
+        {"cursor": _cursor(["0001-01-01T00:00:00+23:59", str(uuid4())])},
+        {"cursor": _cursor(["2026-01-01T00:00:00", str(uuid4())])},
+        {"cursor": _cursor([1e999])},
+        {"cursor": _cursor(["\0"])},
+        {"cursor": _cursor(["\ud800"])},
+        {"cursor": _cursor(["-1"])},
+        {"cursor": _cursor(["9" * 5000])},
+        {"cursor": "W" * 90_000},
+    ],
 )
-def test_bad_pages_are_422(query: dict[str, str]) -> None:
-    status, answer, _ = _get("/v1/packages", **query)
-    assert (status, answer["code"]) == (422, "invalid_fields")
+@pytest.mark.parametrize("listed", ["", "/files", "/problems"])
+def test_bad_pages_are_422_and_harm_nobody(
+    engine: Engine, storage: Storage, query: dict[str, str], listed: str
+) -> None:
+    path = f"/v1/packages/{_ready(engine, storage)}"
+    printable_name = listed == "/files" and query == {"cursor": _cursor(["-1"])}
+    long_name = listed == "/files" and query == {"cursor": _cursor(["9" * 5000])}
+    status, answer, _ = _get(f"{path}{listed}" if listed else "/v1/packages", **query)
+    if printable_name or long_name:
+        assert status == 200  # a name that no file has is a place in the list all the same
+    else:
+        assert (status, answer["code"]) == (422, "invalid_fields")
+    assert _get(path)[0] == 200
 
 
 def test_an_archive_that_has_not_come_yet_is_a_conflict() -> None:

@@ -386,6 +386,121 @@ def test_any_number_of_verifying_threads_gives_the_same(
     }
 
 
+def test_names_that_only_some_locales_call_alike(engine: Engine, storage: Storage) -> None:
+    files = {"TESTI.SRC": b"1", "TESTİ.SRC": b"2", "STRASSE.LIB": b"3"}
+    landed = _drop(samples.zip_of(files))
+    assert _ingest(landed, engine, storage) is Outcome.READY
+    assert _package(engine, landed)["file_count"] == 3
+    landed = _drop(samples.zip_of({**files, "STRAẞE.LIB": b"4"}))
+    assert _ingest(landed, engine, storage) is Outcome.REFUSED
+    assert _package(engine, landed)["error_code"] in {"name_collision", "lookalike_name"}
+
+
+@pytest.mark.parametrize("failing", [1, 5])
+def test_a_read_that_fails_amid_a_large_member_gives_the_job_back(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    noise = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(400_000))
+    landed = _drop(samples.zip_of({"A.SRC": b"1", "BIG.CTL": noise}))
+    real, reads = _ObstoreRanges.read, []
+
+    def read(ranges: Any, start: int, end: int) -> bytes:
+        reads.append(start)
+        if len(reads) > failing:
+            raise Unavailable(detail="connection reset")
+        return real(ranges, start, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_ObstoreRanges, "read", read)
+        with pytest.raises(Unavailable, match="connection reset"):
+            _ingest(landed, engine, storage)
+    assert threading.active_count() < 10
+    assert _ingest(landed, engine, storage) is Outcome.READY
+
+
+def test_a_put_that_fails_stops_everything(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(1000))
+    files = {f"F{number}.LIB": noise[number:] for number in range(400)} | {"A.SRC": b"1"}
+    landed = _drop(samples.zip_of(files))
+    real, puts = Storage.put_file, []
+
+    def put(*args: Any) -> None:
+        puts.append(args[1])
+        if len(puts) >= 50:
+            raise Unavailable(detail="SlowDown")
+        real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put_file", put)
+        with pytest.raises(Unavailable, match="SlowDown"):
+            _ingest(landed, engine, storage)
+    assert len(puts) < 400
+    assert _ingest(landed, engine, storage) is Outcome.READY
+
+
+def test_a_refusal_is_told_even_when_time_runs_out(engine: Engine, storage: Storage) -> None:
+    """The platform has refused it already; verifying the rest is a courtesy that time may cut short."""
+    noise = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(400_000))
+    landed = _drop(samples.zip_of({"A.SRC": b"1", "BIG.CTL": noise, "prog.NC": b"G0"}))
+    times = iter([300.0, 300.0, 300.0, 5.0])
+    outcome = _ingest(landed, engine, storage, seconds_left=lambda: next(times, 5.0))
+    assert outcome is Outcome.REFUSED
+    package = _package(engine, landed)
+    assert (package["error_code"], package["content_hash"]) == ("forbidden_extension", None)
+
+
+def test_a_superseded_worker_leaves_nothing_below_a_refused_package(
+    database_url: str, engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first worker stalls in a PUT, the second refuses the package, then the first wakes up."""
+    landed = _drop(samples.zip_of(GOOD))
+    other = db.get_engine(Settings(database_url=database_url, database_tls="disable", environment="other"))
+    real = Storage.put_file
+    stalled: list[bool] = []
+
+    def put(*args: Any) -> None:
+        if not stalled:
+            stalled.append(True)
+            with other.begin() as connection:  # the lease runs out, another worker takes over and refuses
+                connection.execute(
+                    text(
+                        "UPDATE ingest_runs SET lease_until = now() - interval '1 s' WHERE status = 'running'"
+                    )
+                )
+            package_id = _package(other, landed)["id"]
+            with other.begin() as connection:
+                claim = queries.claim_job(connection, package_id, lease=CONFIG.lease, request_id="second")
+                assert claim is not None
+                queries.finish_refused(
+                    connection,
+                    claim,
+                    code="x",
+                    message="x",
+                    detail=None,
+                    problems=[],
+                    size_bytes=None,
+                    content_hash=None,
+                )
+        real(*args)
+
+    monkeypatch.setattr(Storage, "put_file", put)
+    assert _ingest(landed, engine, storage) is Outcome.SUPERSEDED
+    other.dispose()
+    package = _package(engine, landed)
+    assert package["status"] == "error"
+    assert _objects(package["s3_prefix"]) == {}
+
+
+def test_another_name_below_an_uploads_key_is_nobodys(engine: Engine, storage: Storage) -> None:
+    package_id = _announced(engine)
+    stranger = _land(f"uploads/{package_id}/other.zip", samples.zip_of(GOOD))
+    assert _ingest(stranger, engine, storage) is Outcome.IGNORED
+    landed = _land(f"uploads/{package_id}/archive.zip", samples.zip_of(GOOD))
+    assert _ingest(landed, engine, storage) is Outcome.READY
+
+
 def test_a_live_lease_keeps_others_out(engine: Engine, storage: Storage) -> None:
     landed = _drop(samples.zip_of(GOOD))
     package_id = ingestion.jobs._package_of(landed, engine=engine, storage=storage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from veripost.errors import (
     TooLarge,
     Unavailable,
     UnsupportedMedia,
+    printable,
 )
 from veripost.schemas import PROBLEMS_SHOWN, ErrorBody, problems_of
 from veripost.settings import Settings
@@ -139,7 +139,7 @@ def page_of(router: Router, *, default: int = 50, most: int = 200) -> tuple[int,
     """Return `limit` and `cursor` of the query string. Raises `InvalidFields`."""
     query: Mapping[str, str] = router.current_event.query_string_parameters or {}
     text = query.get("limit", str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
         raise InvalidFields(detail=f"limit: must be a whole number from 1 to {most}")
     return int(text), query.get("cursor")
 
@@ -195,7 +195,8 @@ def uploaded_file(router: Router) -> UploadedFile:
             )
         stream = files["file"].file_object
         stream.seek(0)
-        return UploadedFile(_text(files["file"].file_name) or "archive.zip", stream.read(), fields)
+        filename = (files["file"].file_name or b"archive.zip").decode("utf-8", errors="replace")
+        return UploadedFile(printable(filename), stream.read(), fields)
     finally:
         for file in files.values():
             file.close()
@@ -212,7 +213,7 @@ def _raw_body(router: Router) -> bytes:
         return text.encode("utf-8")
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one
         raise InvalidRequest("The body of the request could not be decoded.", detail=str(error)) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -73,7 +72,7 @@ def list_packages(engine: Engine, *, limit: int, cursor: str | None) -> PackageL
     """
     after = None
     if cursor is not None:
-        created_at, package_id = _read_cursor(cursor, datetime.fromisoformat, UUID)
+        created_at, package_id = _read_cursor(cursor, _moment, UUID)
         after = Position(created_at, package_id)
     with engine.connect() as connection:
         rows = queries.list_packages(connection, limit=limit + 1, after=after)
@@ -141,7 +140,7 @@ def list_files(engine: Engine, package_id: UUID, *, limit: int, cursor: str | No
     """Return one page of a package's files, by name. Raises `NotFound`, `InvalidFields`."""
     after: str | None = None
     if cursor is not None:
-        (after,) = _read_cursor(cursor, str)
+        (after,) = _read_cursor(cursor, _name)
     with engine.connect() as connection:
         _package(queries.get_package(connection, package_id), package_id)
         rows = queries.list_files(connection, package_id, limit=limit + 1, after=after)
@@ -157,11 +156,11 @@ def list_problems(engine: Engine, package_id: UUID, *, limit: int, cursor: str |
     """Return one page of a package's findings. Raises `NotFound`, `InvalidFields`."""
     start = 0
     if cursor is not None:
-        (start,) = _read_cursor(cursor, int)
+        (start,) = _read_cursor(cursor, _count)
     with engine.connect() as connection:
         stored = _package(queries.get_package(connection, package_id), package_id)["problems"]
-    page = problems_of(stored, start=max(start, 0), limit=limit)
-    end = max(start, 0) + len(page)
+    page = problems_of(stored, start=start, limit=limit)
+    end = start + len(page)
     return ProblemList(
         problems=page,
         count=len(page),
@@ -221,10 +220,29 @@ def _make_cursor(*parts: str) -> str:
 def _read_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        parts = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        parts = json.loads(base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True))
         return tuple(parse(part) for parse, part in zip(parsers, parts, strict=True))
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InvalidFields(
             "That page does not exist: use next_cursor exactly as an earlier page gave it.",
             detail="cursor is not valid",
         ) from error
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if not (moment.tzinfo and 2000 <= moment.year < 3000):
+        raise ValueError("not a time of one of our rows")
+    return moment
+
+
+def _name(text: str) -> str:
+    if not text.isprintable():  # no file's name is otherwise; NUL and lone surrogates would upset Postgres
+        raise ValueError("not a file's name")
+    return text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError("not a count")
+    return int(text)

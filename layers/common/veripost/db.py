@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import pg8000.dbapi
-from sqlalchemy import URL, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from veripost.errors import Unavailable
 from veripost.settings import Settings
@@ -24,17 +33,55 @@ _UNAVAILABLE = ("08", "53", "57P", "57014")
 def get_engine(settings: Settings) -> Engine:
     """Return the engine of this process: one connection, checked before each use.
 
-    A Lambda serves one request at a time, so a pool of one is all it can use. `pool_pre_ping` replaces a
-    connection that died while the environment was frozen or the database restarted.
+    A Lambda serves one request at a time, so a pool of one is all it can use. A connection that died while
+    the environment was frozen or the database restarted is replaced.
     """
-    connect = _Connector(settings)
-    return create_engine(
+    engine = create_engine(
         "postgresql+pg8000://",
-        creator=connect,
+        creator=_Connector(settings),
         pool_size=1,
         max_overflow=0,
-        pool_pre_ping=True,
     )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", _replace_if_dead)
+    event.listen(engine, "handle_error", _drop_unfinished_connection)
+    return engine
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["used"] = True
+
+
+def _replace_if_dead(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    """Check a connection before it is used again; the pool replaces one that is dead.
+
+    `pool_pre_ping` would do it, but it recognises the driver's own errors only, and pg8000 lets the socket's
+    through: https://docs.sqlalchemy.org/en/21/core/pooling.html#custom-legacy-pessimistic-ping
+    """
+    if not record.info.get("used"):
+        return
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
+        connection.rollback()
+    except (pg8000.dbapi.Error, OSError) as error:
+        raise DisconnectionError(str(error)) from error
+
+
+def _drop_unfinished_connection(context: ExceptionContext) -> None:
+    """Never use a connection again on which a statement ended neither well nor by the server's word.
+
+    A socket timeout, or a value that pg8000 cannot encode, leaves half a conversation behind: the next
+    statement would read the answer of this one. SQLAlchemy only recognises the driver's own errors.
+    """
+    error = context.original_exception
+    if isinstance(error, pg8000.dbapi.Error):
+        return
+    context.is_disconnect = True
+    context.invalidate_pool_on_disconnect = False
+    if isinstance(error, OSError):
+        raise OperationalError(context.statement, None, error) from error
 
 
 def address(settings: Settings) -> URL:
@@ -105,20 +152,35 @@ class _Connector:
 
     def _iam_token(self) -> str:
         """Return a token that RDS takes as a password; signed here, valid for 15 minutes."""
-        import boto3  # only a process that has no DATABASE_URL needs it
-
-        token: str = boto3.client("rds").generate_db_auth_token(
-            DBHostname=self._settings.database_host,
-            Port=self._settings.database_port,
-            DBUsername=self._settings.database_user,
-        )
+        with _aws_client("rds") as rds:
+            token: str = rds.generate_db_auth_token(
+                DBHostname=self._settings.database_host,
+                Port=self._settings.database_port,
+                DBUsername=self._settings.database_user,
+            )
         return token
 
     def _stored_secret(self) -> str:
-        import boto3  # as above
-
-        answer = boto3.client("secretsmanager").get_secret_value(SecretId=self._settings.database_secret_arn)
+        with _aws_client("secretsmanager") as secrets:
+            answer = secrets.get_secret_value(SecretId=self._settings.database_secret_arn)
         return _password_in(answer["SecretString"])
+
+
+@contextmanager
+def _aws_client(service: str) -> Iterator[Any]:
+    """Yield a client that gives up within seconds; what fails in the block is `Unavailable`."""
+    import boto3  # only a process that has no DATABASE_URL needs it
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    patience = Config(
+        connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2}
+    )
+    make_client: Any = boto3.client
+    try:
+        yield make_client(service, config=patience)
+    except (BotoCoreError, ClientError) as error:
+        raise Unavailable(detail=f"the database's credentials: {error}") from error
 
 
 def _password_in(secret: str) -> str:

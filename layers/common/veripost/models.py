@@ -127,6 +127,10 @@ post_packages = Table(
     Index("ix_post_packages_duplicate_of", "duplicate_of"),
 )
 
+# In the collation "C" only ASCII is folded, whatever the server's locale: the platform's rules, which fold
+# more, have then always refused first what the unique index would.
+_FOLDED_FILENAME = 'lower(filename COLLATE "C")'
+
 post_files = Table(
     "post_files",
     metadata,
@@ -139,7 +143,7 @@ post_files = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("content_hash", Text, nullable=False),
     _now(),
-    Index("uq_post_files_package_id_filename", "package_id", text("lower(filename)"), unique=True),
+    Index("uq_post_files_package_id_filename", "package_id", text(_FOLDED_FILENAME), unique=True),
     _sha256("content_hash"),
     CheckConstraint("size_bytes >= 0", name="size_bytes"),
     CheckConstraint("position('/' in filename) = 0 AND filename <> ''", name="filename_is_flat"),

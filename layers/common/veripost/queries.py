@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    literal,
     or_,
     select,
     text,
@@ -416,10 +417,10 @@ def list_files(
     connection: Connection, package_id: UUID, *, limit: int, after: str | None = None
 ) -> Sequence[RowMapping]:
     """Return up to `limit` files of a package by case-folded name, those behind the name `after` only."""
-    name = func.lower(post_files.c.filename)
+    name = func.lower(post_files.c.filename.collate("C"))
     statement = select(post_files).where(post_files.c.package_id == package_id).order_by(name).limit(limit)
     if after is not None:
-        statement = statement.where(name > func.lower(after))
+        statement = statement.where(name > func.lower(literal(after).collate("C")))
     return connection.execute(statement).mappings().all()
 
 

@@ -37,6 +37,7 @@ TAIL_BYTES = 128 << 10  # end records (66 KiB at most) and the directory of some
 SINGLE_PUT_BYTES = 8 << 20  # files above this are uploaded in parts
 _PART_BYTES = 5 << 20  # the least that S3 takes
 _PARTS_AT_ONCE = 2
+ORIGINAL_NAME = "archive.zip"  # an upload lands at uploads/{package_id}/ under this name
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
 
 
@@ -72,7 +73,9 @@ def get_storage(settings: Settings) -> Storage:
     return Storage(settings)
 
 
-def _client(endpoint_url: str) -> S3Client:
+def _client(
+    endpoint_url: str, *, attempts: int = 4, connect_timeout: int = 5, read_timeout: int = 20
+) -> S3Client:
     import boto3  # a second of CPU that most invocations never need
     from botocore.config import Config
 
@@ -84,9 +87,9 @@ def _client(endpoint_url: str) -> S3Client:
             "addressing_style": "path" if endpoint_url else "virtual",
             "payload_signing_enabled": False,
         },
-        retries={"mode": "standard", "total_max_attempts": 4},
-        connect_timeout=5,
-        read_timeout=20,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
         max_pool_connections=32,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -157,6 +160,7 @@ class Storage:
         self.packages = settings.package_bucket
         self._settings = settings
         self._lock = threading.Lock()
+        self._stores: dict[str, S3Store] = {}
 
     @cached_property
     def _s3(self) -> S3Client:
@@ -164,21 +168,30 @@ class Storage:
             return _client(self._settings.s3_endpoint_url)
 
     @cached_property
+    def _impatient_s3(self) -> S3Client:
+        """For what must be answered soon, or else be left: health, and cleaning up before time is over."""
+        with self._lock:
+            return _client(self._settings.s3_endpoint_url, attempts=1, connect_timeout=2, read_timeout=4)
+
+    @cached_property
     def _presigner(self) -> S3Client:
         # A presigned URL is signed for the host that its user will call, so it has a client of its own.
         return _client(self._settings.s3_presign_endpoint_url)
 
-    @cached_property
-    def _package_store(self) -> S3Store:
-        return _object_store(self.packages, self._settings)
+    def _store_of(self, bucket: str) -> S3Store:
+        """Return the one store of `bucket`: it keeps its connections from job to job."""
+        with self._lock:
+            if bucket not in self._stores:
+                self._stores[bucket] = _object_store(bucket, self._settings)
+            return self._stores[bucket]
 
     # -- health
 
     def ping(self) -> None:
         """Raise `Unavailable` unless both buckets answer."""
         with _boto3_errors():
-            self._s3.head_bucket(Bucket=self.incoming)
-            self._s3.head_bucket(Bucket=self.packages)
+            self._impatient_s3.head_bucket(Bucket=self.incoming)
+            self._impatient_s3.head_bucket(Bucket=self.packages)
 
     # -- presigned URLs
 
@@ -253,7 +266,7 @@ class Storage:
         """
         if _is_plain(key):
             try:
-                return ObjectReader(_ObstoreRanges(_object_store(bucket, self._settings), key, version))
+                return ObjectReader(_ObstoreRanges(self._store_of(bucket), key, version))
             except (ObjectMissing, Unavailable):
                 # boto3 tells apart what looks alike here: no such object, no such bucket, no byte in it.
                 logger.info("opening the original again through boto3", extra={"key": key})
@@ -268,7 +281,7 @@ class Storage:
         """
         try:
             obstore.put(
-                self._package_store,
+                self._store_of(self.packages),
                 key,
                 data,
                 attributes={"Content-Type": "application/octet-stream", "content-hash": sha256},
@@ -282,7 +295,7 @@ class Storage:
         with _obstore_errors():
             return PartsUpload(
                 obstore.open_writer(
-                    self._package_store,
+                    self._store_of(self.packages),
                     key,
                     attributes={"Content-Type": "application/octet-stream"},
                     buffer_size=_PART_BYTES,
@@ -294,11 +307,11 @@ class Storage:
         """Give up every unfinished upload below `prefix`; return how many there were."""
         aborted = 0
         with _boto3_errors():
-            for page in self._s3.get_paginator("list_multipart_uploads").paginate(
+            for page in self._impatient_s3.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self.packages, Prefix=prefix
             ):
                 for upload in page.get("Uploads", ()):
-                    self._s3.abort_multipart_upload(
+                    self._impatient_s3.abort_multipart_upload(
                         Bucket=self.packages, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
                     aborted += 1

@@ -17,10 +17,9 @@ from veripost.platforms import registry, rules
 from veripost.queries import Source
 from veripost.schemas import Accepted, AcceptedWithForm, CreatePackage, UploadForm
 from veripost.settings import Settings
-from veripost.storage import Storage
+from veripost.storage import ORIGINAL_NAME, Storage
 
 DIRECT_UPLOAD_BYTES = 4 << 20  # a Lambda's request is 6 MB at most, and base64 takes a third of it
-_ARCHIVE_NAME = "archive.zip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def announce(
         )
     _platform(request.platform, config)
     package_id = uuid4()
-    key = f"uploads/{package_id}/{_ARCHIVE_NAME}"
+    key = f"uploads/{package_id}/{ORIGINAL_NAME}"
     with engine.begin() as connection:
         run_id = queries.add_package(
             connection,
@@ -114,7 +113,7 @@ def upload(
         )
     name = _check(data, _platform(platform, config), config)
     package_id = uuid4()
-    key = f"uploads/{package_id}/{_ARCHIVE_NAME}"
+    key = f"uploads/{package_id}/{ORIGINAL_NAME}"
     with engine.begin() as connection:
         run_id = queries.add_package(
             connection,

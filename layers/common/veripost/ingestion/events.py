@@ -56,9 +56,12 @@ def landed_objects(body: str) -> list[LandedObject]:
 
 def _landed(s3: dict[str, Any]) -> LandedObject:
     entry = s3["object"]
+    key = unquote_plus(entry["key"], errors="strict")
+    if "\0" in key:
+        raise ValueError("the key holds a NUL, which neither S3 nor Postgres takes")
     return LandedObject(
         bucket=str(s3["bucket"]["name"]),
-        key=unquote_plus(entry["key"], errors="strict"),
+        key=key,
         version=str(entry.get("versionId") or "null"),
         size=int(entry.get("size", 0)),
     )

@@ -25,27 +25,19 @@ from veripost.errors import (
     Problem,
     ProblemCode,
     Severity,
-    Unavailable,
     has_errors,
     refusal,
 )
 from veripost.ingestion.events import LandedObject
-from veripost.ingestion.pipeline import Extraction, extract
+from veripost.ingestion.pipeline import OutOfTime, extract
 from veripost.models import Status
 from veripost.platforms import registry, rules
 from veripost.queries import Claim, Source
 from veripost.settings import Settings
-from veripost.storage import ObjectMissing, Storage
+from veripost.storage import ORIGINAL_NAME, ObjectMissing, Storage
 from veripost.telemetry import logger
 
 _HAND_BACK_SECONDS = 10.0  # what is kept of a function's time to hand the job back in good order
-
-
-class OutOfTime(Unavailable):
-    """The function is about to be cut off; the job goes back while there is time to say so."""
-
-    code = "out_of_time"
-    message = "There was not enough time to finish this package; it will be tried again."
 
 
 class Outcome(StrEnum):
@@ -112,6 +104,7 @@ def ingest(
                 ).run()
         except LeaseLost:
             logger.warning("another worker took this job over")
+            _discard_late_objects(engine, storage, package_id)
             return Outcome.SUPERSEDED
         except Exception as error:
             logger.exception("ingestion failed; the job is given back")
@@ -134,11 +127,9 @@ def _package_of(landed: LandedObject, *, engine: Engine, storage: Storage) -> UU
 
 
 def _package_of_upload(landed: LandedObject, rest: str, *, engine: Engine, storage: Storage) -> UUID | None:
-    try:
-        package_id = UUID(rest.partition("/")[0])
-    except ValueError:
-        pinned = None
-    else:
+    pinned = None
+    package_id = _owner_of(rest)
+    if package_id is not None:
         with engine.begin() as connection:
             pinned = queries.bind_source_version(connection, package_id, landed.version)
         if pinned == landed.version:
@@ -147,6 +138,15 @@ def _package_of_upload(landed: LandedObject, rest: str, *, engine: Engine, stora
     storage.delete_original(landed.key, landed.version)
     logger.info("deleted an upload that belongs to no package", extra={"key": landed.key, "pinned": pinned})
     return None
+
+
+def _owner_of(rest: str) -> UUID | None:
+    """Return the package that an upload's key names: `{package_id}/archive.zip`, and nothing else."""
+    owner, _, filename = rest.partition("/")
+    try:
+        return UUID(owner) if filename == ORIGINAL_NAME else None
+    except ValueError:
+        return None
 
 
 def _package_of_drop(landed: LandedObject, rest: str, *, engine: Engine) -> UUID | None:
@@ -161,6 +161,14 @@ def _package_of_drop(landed: LandedObject, rest: str, *, engine: Engine) -> UUID
             source=Source(landed.bucket, landed.key, landed.version),
             size_bytes=landed.size,
         )
+
+
+def _discard_late_objects(engine: Engine, storage: Storage, package_id: UUID) -> None:
+    """Remove what a superseded worker wrote after its successor had refused the package and cleaned up."""
+    with engine.connect() as connection:
+        package = queries.get_package(connection, package_id)
+    if package is None or package["status"] in {Status.ERROR, Status.DELETING}:
+        storage.delete_prefix(queries.package_prefix(package_id))
 
 
 def _give_back(engine: Engine, claim: Claim, error: Exception) -> None:
@@ -196,18 +204,26 @@ class _Heartbeat:
         self._stopped.set()
         self._thread.join()
 
+    def renew(self) -> None:
+        """Renew the lease now; note it when another worker has the job."""
+        with self._engine.begin() as connection:
+            self._lost = not queries.renew_lease(connection, self._claim, lease=self._lease)
+
     def check(self) -> None:
         """Raise `LeaseLost` when another worker has the job, `OutOfTime` when ours is nearly over."""
-        if self._lost:
-            raise _lease_lost(self._claim)
+        self.check_lease()
         if self._seconds_left() < _HAND_BACK_SECONDS:
             raise OutOfTime(detail=f"less than {_HAND_BACK_SECONDS:.0f} s of the function's time are left")
+
+    def check_lease(self) -> None:
+        """Raise `LeaseLost` when another worker has the job."""
+        if self._lost:
+            raise _lease_lost(self._claim)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._lease.total_seconds() / 3):
             try:
-                with self._engine.begin() as connection:
-                    self._lost = not queries.renew_lease(connection, self._claim, lease=self._lease)
+                self.renew()
             except SQLAlchemyError as error:
                 # One missed beat is no harm: every write checks the claim, whoever holds it then.
                 logger.warning("could not renew the lease", extra={"detail": str(error)})
@@ -270,30 +286,27 @@ class _Job:
         )
         found = (*selection.problems, *extraction.problems)
         problems = merge(directory, found, self._config.limits)
-        if has_errors(problems):
-            return self._refuse(problems, size=reader.size, content_hash=extraction.content_hash)
+        content_hash = extraction.content_hash
+        if content_hash is None or has_errors(problems):
+            return self._refuse(problems, size=reader.size, content_hash=content_hash)
         self._advance(Status.PARSING)
-        return self._accept(selection.name or fallback_name, extraction, problems, size=reader.size)
-
-    def _accept(
-        self, name: str, extraction: Extraction, problems: Sequence[Problem], *, size: int
-    ) -> Outcome:
         with self._engine.begin() as connection:
             written = queries.finish_ready(
                 connection,
                 self._claim,
-                name=name,
+                name=selection.name or fallback_name,
                 files=extraction.files,
                 problems=[problem.as_dict() for problem in problems],
-                size_bytes=size,
-                content_hash=extraction.content_hash,
+                size_bytes=reader.size,
+                content_hash=content_hash,
             )
         return self._ended(written, Outcome.READY, files=len(extraction.files))
 
     def _refuse(
         self, problems: Sequence[Problem], *, size: int | None = None, content_hash: str | None = None
     ) -> Outcome:
-        self._heartbeat.check()
+        self._heartbeat.renew()
+        self._heartbeat.check_lease()  # never delete what another worker has begun to write
         self._storage.delete_prefix(self._prefix)
         error = refusal(problems)
         with self._engine.begin() as connection:

@@ -23,7 +23,7 @@ from itertools import batched
 from queue import Queue, SimpleQueue
 
 from veripost.archive import CHUNK_BYTES, Directory, Limits, Member, MemberReader
-from veripost.errors import Problem, has_errors
+from veripost.errors import Problem, Unavailable, has_errors
 from veripost.platforms.rules import Selected, extension_of
 from veripost.queries import StoredFile
 from veripost.storage import SINGLE_PUT_BYTES, ObjectReader, Storage
@@ -41,7 +41,14 @@ class Extraction:
 
     files: tuple[StoredFile, ...]
     problems: tuple[Problem, ...]
-    content_hash: str
+    content_hash: str | None  # None: reading stopped early
+
+
+class OutOfTime(Unavailable):
+    """The function is about to be cut off; the job goes back while there is time to say so."""
+
+    code = "out_of_time"
+    message = "There was not enough time to finish this package; it will be tried again."
 
 
 def extract(
@@ -58,26 +65,37 @@ def extract(
 ) -> Extraction:
     """Verify every member of `directory`; while `publish` holds, store the `selected` ones below `prefix`.
 
-    `check` is called at least once a block of 1 MiB; whatever it raises stops the work. When this function
-    returns or raises, no thread and no PUT of its own is still under way.
+    `check` is called for each MiB that is read and each second of waiting; whatever it raises stops the work.
+    When this function returns or raises, no thread and no PUT of its own is still under way.
     """
     blocks = _blocks(directory.members)
     rest = [(directory.directory_offset, reader.size)]
     ranges = [
         piece for start, end in [*((b.start, b.end) for b in blocks), *rest] for piece in _cut(start, end)
     ]
-    with _Writer(storage) as writer:
-        verifier = _Verifier(storage, writer, selected, prefix=prefix, limits=limits, publish=publish)
-        with _ReadAhead(reader, ranges) as feed, _Workers(verifier.verify, cpu_workers) as workers:
+    writer = _Writer(storage)
+    verifier = _Verifier(storage, writer, selected, prefix=prefix, limits=limits, publish=publish)
+    workers = _Workers(verifier.verify, cpu_workers)
+
+    def go_on() -> None:
+        check()
+        writer.raise_failure()
+        workers.raise_failure()
+
+    try:
+        with writer, _ReadAhead(reader, ranges, go_on) as feed, workers:
             for block in blocks:
-                check()
-                writer.raise_failure()
-                workers.raise_failure()
                 _hand_out(block, feed, workers)
             feed.finish()
-            workers.finish()
-        writer.finish()
-        return verifier.extraction(feed.sha256)
+            workers.finish(go_on)
+            writer.finish(go_on)
+            return verifier.extraction(feed.sha256)
+    except OutOfTime:
+        # A package that is refused anyhow is refused now, with what was found so far: another attempt would
+        # run out of time as well, and its sender would never see the reasons.
+        if verifier.publishing:
+            raise
+        return verifier.extraction(None)
 
 
 # -- reading
@@ -120,8 +138,11 @@ def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
 class _ReadAhead:
     """The bytes of `ranges` in order, requested before they are needed and hashed as they pass."""
 
-    def __init__(self, reader: ObjectReader, ranges: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, reader: ObjectReader, ranges: Sequence[tuple[int, int]], go_on: Callable[[], None]
+    ) -> None:
         self._reader = reader
+        self._go_on = go_on
         self._ranges = iter(ranges)
         self._digest = hashlib.sha256()
         self._threads = ThreadPoolExecutor(max_workers=_BLOCKS_AHEAD, thread_name_prefix="read-ahead")
@@ -141,7 +162,8 @@ class _ReadAhead:
         return self._digest.hexdigest()
 
     def take(self) -> bytes:
-        """Return the bytes of the next range. Raises what reading them raised."""
+        """Return the bytes of the next range. Raises what reading them, or any other thread, raised."""
+        self._go_on()
         piece = self._coming.popleft().result()
         self._request()
         self._digest.update(piece)
@@ -176,19 +198,26 @@ class _Batch:
             yield member, iter((span,))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Stream:
-    """One large member, whose bytes arrive piece by piece; None ends them."""
+    """One large member, whose bytes arrive piece by piece; None ends them, once."""
 
     member: Member
     pieces: Queue[bytes | None] = field(default_factory=partial(Queue, maxsize=2))
+
+    ended: bool = False
 
     def spans(self) -> Iterator[tuple[Member, Iterator[bytes | memoryview]]]:
         yield self.member, self.drain()
 
     def drain(self) -> Iterator[bytes | memoryview]:
-        while (piece := self.pieces.get()) is not None:
-            yield piece
+        """Yield what is still to come; nothing, however often it is called, after the end."""
+        while not self.ended:
+            piece = self.pieces.get()
+            if piece is None:
+                self.ended = True
+            else:
+                yield piece
 
 
 def _hand_out(block: _Block, feed: _ReadAhead, workers: _Workers) -> None:
@@ -214,6 +243,7 @@ class _Workers:
         self._verify = verify
         self._work: Queue[_Batch | _Stream | None] = Queue(maxsize=2 * count)
         self._failure: BaseException | None = None
+        self._sent_home = False
         self._threads = [threading.Thread(target=self._run, name=f"verify-{n}") for n in range(count)]
 
     def __enter__(self) -> _Workers:
@@ -224,8 +254,7 @@ class _Workers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is not None and self._failure is None:
             self._failure = error
-        for _thread in self._threads:
-            self._work.put(None)
+        self._send_home()
         for thread in self._threads:
             thread.join()
 
@@ -238,10 +267,20 @@ class _Workers:
         if self._failure is not None:
             raise self._failure
 
-    def finish(self) -> None:
-        """Wait for all tasks; raise what a thread raised."""
-        self._work.join()
-        self.raise_failure()
+    def finish(self, go_on: Callable[[], None]) -> None:
+        """Wait for all tasks; raise what a thread or `go_on` raised."""
+        self._send_home()
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(timeout=1)
+                go_on()
+        go_on()
+
+    def _send_home(self) -> None:
+        if not self._sent_home:
+            self._sent_home = True
+            for _thread in self._threads:
+                self._work.put(None)
 
     def _run(self) -> None:
         while (task := self._work.get()) is not None:
@@ -249,12 +288,10 @@ class _Workers:
                 if self._failure is None:
                     self._verify(task)
             except BaseException as error:
-                self._failure = error
-            finally:
-                if isinstance(task, _Stream):
-                    for _rest in task.drain():
-                        pass
-                self._work.task_done()
+                self._failure = error  # carried to the thread that waits for us
+            if isinstance(task, _Stream):
+                for _rest in task.drain():
+                    pass
 
 
 class _Verifier:
@@ -293,7 +330,12 @@ class _Verifier:
                 self._problems[member.index] = verified.problems
                 self._publish = self._publish and not has_errors(verified.problems)
 
-    def extraction(self, content_hash: str) -> Extraction:
+    @property
+    def publishing(self) -> bool:
+        """Tell whether nothing has been found yet that refuses the package."""
+        return self._publish
+
+    def extraction(self, content_hash: str | None) -> Extraction:
         """Return everything found, in the order of the archive."""
         files = tuple(self._files[index] for index in sorted(self._files))
         problems = tuple(problem for index in sorted(self._problems) for problem in self._problems[index])
@@ -379,11 +421,12 @@ class _Writer:
         if self._failure is not None:
             raise self._failure
 
-    def finish(self) -> None:
-        """Wait for all PUTs; raise what one of them raised."""
+    def finish(self, go_on: Callable[[], None]) -> None:
+        """Wait for all PUTs; raise what one of them or `go_on` raised."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._unfinished)
-        self.raise_failure()
+            while not self._changed.wait_for(lambda: not self._unfinished, timeout=1):
+                go_on()
+        go_on()
 
     def _run(self) -> None:
         while (task := self._waiting.get()) is not None:
