@@ -28,7 +28,7 @@ from botocore.config import Config
 
 from localcloud import sam
 from localcloud.bootstrap import LOCAL, ROOT, clean_environment
-from localcloud.dotenv import template_parameters, to_parameters
+from localcloud.dotenv import parameter_name, read_env_file, template_parameters, to_parameters
 from localcloud.postgres import Address
 from localcloud.progress import CommandError, say, step
 from localcloud.supervisor import Servers, discard_data
@@ -262,10 +262,15 @@ class Launch:
     def wanted_parameters(self, endpoint_url: str, database_url: str) -> dict[str, str]:
         """Values for the template, the later ones beating the earlier."""
         given = {name: value for name, value in self.settings.items() if name != "DATABASE_URL"}
-        from_settings, unknown = to_parameters(given, template_parameters(self.project / "template.yaml"))
+        known = template_parameters(self.project / "template.yaml")
+        from_settings, unknown = to_parameters(given, known)
         if unknown:
             say(f"  note: the template has no parameter for {', '.join(unknown)}; ignored")
+        # SAM keeps the value of a parameter that is no longer given: what left `.env` must go back by name.
+        example = self.project / ".env.example"
+        defaults = read_env_file(example) if example.exists() else {}
         wanted = {
+            **{name: value for key, value in defaults.items() if (name := parameter_name(key)) in known},
             **sam.configured_overrides(self.project),
             "S3EndpointUrl": endpoint_url,
             **from_settings,
@@ -273,7 +278,7 @@ class Launch:
             **database_parameters(endpoint_url, database_url),
             **self.parameters,
         }
-        if "Release" in template_parameters(self.project / "template.yaml"):
+        if "Release" in known:
             wanted["Release"] = sam.fingerprint(self.project, wanted)
         return wanted
 

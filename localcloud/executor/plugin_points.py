@@ -20,6 +20,7 @@ from localstack.services.apigateway.next_gen.execute_api.gateway_response import
 from localstack.services.apigateway.next_gen.execute_api.handlers.gateway_exception import (
     GatewayExceptionHandler,
 )
+from localstack.services.cloudformation.resource_provider import OperationStatus, ProgressEvent
 from localstack.services.lambda_.event_source_mapping import esm_worker_factory
 from localstack.services.lambda_.event_source_mapping.pollers.sqs_poller import SqsPoller
 from localstack.services.lambda_.invocation.assignment import AssignmentService
@@ -27,6 +28,7 @@ from localstack.services.lambda_.invocation.execution_environment import Executi
 from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
 from localstack.services.lambda_.invocation.plugins import RuntimeExecutorPlugin
 from localstack.services.lambda_.invocation.runtime_executor import LambdaRuntimeException, RuntimeExecutor
+from localstack.services.lambda_.resource_providers.lambda_alias import LambdaAliasProvider
 from localstack.services.s3 import provider as s3_provider
 
 from localcloud.executor.function_process import Function, FunctionProcess, Invocation, link_runtime
@@ -192,6 +194,43 @@ def install_lambda_parts() -> None:
     esm_worker_factory.EsmWorkerFactory.get_esm_worker = get_esm_worker
     AssignmentService.__init__ = init_assignment
     ExecutionEnvironment.get_log_group_name = get_log_group_name
+
+
+@hooks.on_infra_start()
+def install_alias_updates() -> None:
+    """Let an alias move on to a new version: LocalStack adds the new state before it removes the old one."""
+    create_alias, delete_alias = LambdaAliasProvider.create, LambdaAliasProvider.delete
+
+    def move(request: Any) -> Any:
+        model = request.desired_state
+        alias = request.aws_client_factory.lambda_.update_alias(
+            FunctionName=model["FunctionName"], Name=model["Name"], FunctionVersion=model["FunctionVersion"]
+        )
+        model["Id"] = alias["AliasArn"]
+        return ProgressEvent(status=OperationStatus.SUCCESS, resource_model=model)
+
+    def create(provider: Any, request: Any) -> Any:
+        try:
+            return create_alias(provider, request)
+        except request.aws_client_factory.lambda_.exceptions.ResourceConflictException:
+            return move(request)
+
+    def update(_provider: Any, request: Any) -> Any:
+        return move(request)
+
+    def delete(provider: Any, request: Any) -> Any:
+        model, functions = request.desired_state, request.aws_client_factory.lambda_
+        try:
+            present = functions.get_alias(FunctionName=model["FunctionName"], Name=model["Name"])
+        except functions.exceptions.ResourceNotFoundException:
+            return delete_alias(provider, request)
+        if present["FunctionVersion"] != model["FunctionVersion"]:  # it has moved on: not ours to delete
+            return ProgressEvent(status=OperationStatus.SUCCESS, resource_model=model)
+        return delete_alias(provider, request)
+
+    LambdaAliasProvider.create = create
+    LambdaAliasProvider.update = update
+    LambdaAliasProvider.delete = delete
 
 
 @hooks.on_infra_start()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +32,11 @@ from veripost.storage import SINGLE_PUT_BYTES, ObjectReader, Storage
 _BLOCK_BYTES = 1 << 20  # one ranged GET
 _BLOCKS_AHEAD = 8  # GETs under way: S3 takes its time to begin each answer
 _BATCH_MEMBERS = 16  # what one verifying thread takes at a time
-_PUT_THREADS = 32
+# Threads cost CPU where the store answers at once, and are the only cure where it does not: start with few,
+# and take more while PUTs are slow.
+_PUT_THREADS_FIRST = 8
+_PUT_THREADS_MOST = 32
+_SLOW_PUT_SECONDS = 0.01
 _BYTES_IN_FLIGHT = 16 << 20  # verified bytes that wait for their PUT, all threads together
 
 
@@ -390,6 +395,9 @@ class _Writer:
         self._changed = threading.Condition()
         self._in_flight = 0  # bytes
         self._unfinished = 0  # PUTs
+        self._short_of_room = False
+        self._allowed = _PUT_THREADS_FIRST
+        self._ending = False
         self._failure: BaseException | None = None
 
     def __enter__(self) -> _Writer:
@@ -398,6 +406,8 @@ class _Writer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is not None and self._failure is None:
             self._failure = error  # what still waits is dropped
+        with self._changed:
+            self._ending = True
         for _thread in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
@@ -407,14 +417,19 @@ class _Writer:
         """Queue one PUT; waits while too many bytes are in flight."""
         with self._changed:
             while self._in_flight and self._in_flight + len(data) > _BYTES_IN_FLIGHT:
+                self._short_of_room = True
                 self._changed.wait()
             self._in_flight += len(data)
             self._unfinished += 1
-            if len(self._threads) < min(self._unfinished, _PUT_THREADS):
-                thread = threading.Thread(target=self._run, name=f"put-{len(self._threads)}")
-                self._threads.append(thread)
-                thread.start()
+            self._take_threads()
         self._waiting.put((key, data, sha256))
+
+    def _take_threads(self) -> None:
+        """Start what may be started and has work; the caller holds the lock."""
+        while not self._ending and len(self._threads) < min(self._unfinished, self._allowed):
+            thread = threading.Thread(target=self._run, name=f"put-{len(self._threads)}")
+            self._threads.append(thread)
+            thread.start()
 
     def raise_failure(self) -> None:
         """Raise what a PUT raised."""
@@ -431,6 +446,7 @@ class _Writer:
     def _run(self) -> None:
         while (task := self._waiting.get()) is not None:
             size = len(task[1])
+            started = time.monotonic()
             try:
                 if self._failure is None:
                     self._storage.put_file(*task)
@@ -440,4 +456,9 @@ class _Writer:
             with self._changed:
                 self._in_flight -= size
                 self._unfinished -= 1
-                self._changed.notify_all()
+                if time.monotonic() - started > _SLOW_PUT_SECONDS and self._allowed < _PUT_THREADS_MOST:
+                    self._allowed = min(self._allowed * 2, _PUT_THREADS_MOST)
+                    self._take_threads()
+                if self._short_of_room or not self._unfinished:
+                    self._short_of_room = False
+                    self._changed.notify_all()
