@@ -16,7 +16,7 @@ LINTED := layers functions migrations localcloud tests bench
 TEST_PARTS := lint types imports validate unit integration e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs migrate test lint types imports validate unit integration e2e \
+.PHONY: help setup demo up down status logs migrate sample test lint types imports validate unit integration e2e \
 	format corpus fuzz atheris agreement bench lock deploy clean env-dev env-localcloud env-sam
 
 help: ## List the targets
@@ -46,6 +46,9 @@ logs: env-dev ## Follow what the functions print (FUNCTION=ingest for one of the
 
 migrate: env-dev ## Bring the running local cloud's database schema up to date
 	@$(DEV)/python -m localcloud migrate --state $(STATE)
+
+sample: env-dev ## Write HAAS_VF4.zip, a package to try the API with
+	@$(DEV)/python -m localcloud.samples HAAS_VF4
 
 # ---- checks
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
 _CRLF = "\r\n"
 _OPERATIONS = (
@@ -157,3 +159,9 @@ def _language(lines: int) -> str:
     return "".join(
         f"{f'Message number {n} of the post':<70}:{n % 10000:04d}:"[:76] + _CRLF for n in range(lines)
     )
+
+
+if __name__ == "__main__":
+    package = Path(f"{sys.argv[1]}.zip")
+    package.write_bytes(zip_of(post_processor(sys.argv[1]), folder=f"{sys.argv[1]}/"))
+    print(f"wrote {package}: {package.stat().st_size:,} bytes")

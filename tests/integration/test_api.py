@@ -289,6 +289,21 @@ def test_odd_file_names_are_taken_as_they_come() -> None:
         assert answered[0] in {202, 400}, answered
 
 
+def test_two_files_in_one_form_are_refused_rather_than_one_dropped() -> None:
+    data = samples.zip_of(GOOD)
+    form, content_type = encode_multipart_formdata([("file", ("a.zip", data)), ("file", ("b.zip", data))])
+    body = base64.b64encode(form).decode()
+    headers = {"Content-Type": content_type}
+    answer = _call(upload_app, "POST", "/v1/packages/upload", body=body, headers=headers, encoded=True)
+    assert (answer[0], answer[1]["code"]) == (400, "invalid_request")
+    assert _incoming() == []
+
+
+def test_nothing_is_received_before_it_has_landed() -> None:
+    package_id = _create(filename="a.zip", size_bytes=10)[1]["package_id"]
+    assert _get(f"/v1/packages/{package_id}/status")[1]["progress"]["bytes_received"] is None
+
+
 def test_a_store_that_is_down_leaves_no_row(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _rows(engine)
     boto3.client("s3").delete_bucket(Bucket="incoming")

@@ -181,12 +181,20 @@ def uploaded_file(router: Router) -> UploadedFile:
         fields[_text(part.field_name)] = _text(part.value)
 
     def on_file(part: File) -> None:
-        files[_text(part.field_name)] = part
+        name = _text(part.field_name)
+        if name in files:
+            part.close()
+            raise InvalidRequest("The form has more than one part called file.", detail=f"part {name} twice")
+        files[name] = part
 
     try:
         parse_form({"Content-Type": content_type.encode()}, io.BytesIO(_raw_body(router)), on_field, on_file)
     except (FormParserError, UnicodeDecodeError) as error:
+        _close(files)
         raise InvalidRequest("The form could not be read.", detail=str(error)) from error
+    except InvalidRequest:
+        _close(files)
+        raise
     try:
         if "file" not in files:
             raise InvalidRequest(
@@ -198,8 +206,12 @@ def uploaded_file(router: Router) -> UploadedFile:
         filename = (files["file"].file_name or b"archive.zip").decode("utf-8", errors="replace")
         return UploadedFile(printable(filename), stream.read(), fields)
     finally:
-        for file in files.values():
-            file.close()
+        _close(files)
+
+
+def _close(files: Mapping[str, File]) -> None:
+    for file in files.values():
+        file.close()
 
 
 def _text(value: bytes | None) -> str:

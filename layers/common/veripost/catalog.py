@@ -131,7 +131,10 @@ def get_status(engine: Engine, package_id: UUID) -> StatusView:
         section_count=package["section_count"],
         problem_count=len(package["problems"]),
         problems=problems_of(package["problems"], limit=PROBLEMS_SHOWN),
-        progress=Progress(files_stored=package["file_count"], bytes_received=package["size_bytes"]),
+        progress=Progress(
+            files_stored=package["file_count"],
+            bytes_received=None if package["source_version"] is None else package["size_bytes"],
+        ),
         updated_at=package["updated_at"],
     )
 

@@ -92,7 +92,9 @@ def unknown_platform(key: str) -> Problem:
         code=ProblemCode.UNKNOWN_PLATFORM,
         severity=Severity.ERROR,
         member=None,
-        message=f"VeriPost does not know the platform “{key}”.",
+        message=f"VeriPost does not know the platform “{key}”."
+        if key
+        else "The ZIP lies in no platform's folder, so VeriPost cannot tell what it is for.",
         detail=f"known platforms: {known}",
         hint=f"Name one of them; a ZIP dropped into the bucket belongs below drops/{DEFAULT_PLATFORM}/.",
     )
