@@ -23,7 +23,7 @@ from typing import Any, Final
 import boto3
 import obstore
 import urllib3
-from awscrt import auth, http, io, s3  # type: ignore[import-untyped]
+from awscrt import auth, http, io, s3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config

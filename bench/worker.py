@@ -14,15 +14,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from sqlalchemy import Engine, event
+
+from veripost import settings
+from veripost.settings import Settings
 
 # Like the Lambda runtime, where botocore finds no awscrt; here it is installed for object_writers.py only.
-sys.modules["awscrt"] = None  # type: ignore[assignment]
-
-from sqlalchemy import Engine, event  # noqa: E402
-
-from veripost import settings  # noqa: E402
-from veripost.settings import Settings  # noqa: E402
+# Nothing above imports botocore.
+cast(dict[str, Any], sys.modules)["awscrt"] = None
 
 KINDS: Final = ("engine", "naive", "classic")
 Ingest = Callable[[str, int], None]

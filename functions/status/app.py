@@ -31,23 +31,23 @@ def list_packages() -> Answer:
 
 @router.get("/v1/packages/<id>")
 @router.get("/v1/posts/<id>")
-def get_package(id: str) -> Answer:  # noqa: A002 - the route's own variable name
+def get_package(id: str) -> Answer:
     return answer(catalog.get_detail(get_engine(get_settings()), identifier(id)))
 
 
 @router.get("/v1/packages/<id>/status")
-def get_status(id: str) -> Answer:  # noqa: A002
+def get_status(id: str) -> Answer:
     return answer(catalog.get_status(get_engine(get_settings()), identifier(id)))
 
 
 @router.get("/v1/packages/<id>/files")
-def list_files(id: str) -> Answer:  # noqa: A002
+def list_files(id: str) -> Answer:
     limit, cursor = page_of(router)
     return answer(catalog.list_files(get_engine(get_settings()), identifier(id), limit=limit, cursor=cursor))
 
 
 @router.get("/v1/packages/<id>/problems")
-def list_problems(id: str) -> Answer:  # noqa: A002
+def list_problems(id: str) -> Answer:
     limit, cursor = page_of(router)
     return answer(
         catalog.list_problems(get_engine(get_settings()), identifier(id), limit=limit, cursor=cursor)
@@ -55,7 +55,7 @@ def list_problems(id: str) -> Answer:  # noqa: A002
 
 
 @router.get("/v1/packages/<id>/files/<file_id>/download")
-def download_file(id: str, file_id: str) -> Answer:  # noqa: A002
+def download_file(id: str, file_id: str) -> Answer:
     settings = get_settings()
     package, file = identifier(id), identifier(file_id, kind="file")
     engine, storage = get_engine(settings), get_storage(settings)
@@ -63,7 +63,7 @@ def download_file(id: str, file_id: str) -> Answer:  # noqa: A002
 
 
 @router.get("/v1/packages/<id>/archive")
-def download_archive(id: str) -> Answer:  # noqa: A002
+def download_archive(id: str) -> Answer:
     settings = get_settings()
     engine, storage = get_engine(settings), get_storage(settings)
     return redirect(

@@ -55,11 +55,11 @@ _STATUS: tuple[tuple[type[AppError], HTTPStatus], ...] = (
 
 def make_handler(
     router: Router, get_settings: Callable[[], Settings]
-) -> Callable[[dict[str, Any], object], dict[str, Any]]:
+) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """Return the Lambda handler that serves `router`; it reads the settings at its first request."""
     resolvers: list[APIGatewayRestResolver] = []
 
-    def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if not resolvers:
             settings = get_settings()
             telemetry.configure(
@@ -68,7 +68,7 @@ def make_handler(
             resolvers.append(_resolver(router, settings))
         started = time.perf_counter()
         with logger.append_context_keys(request_id=_request_id(event)):
-            answer: dict[str, Any] = resolvers[0].resolve(event, context)  # type: ignore[arg-type]
+            answer: dict[str, Any] = resolvers[0].resolve(event, context)
             logger.info(
                 "request",
                 extra={

@@ -31,6 +31,7 @@ from veripost.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
     from obstore import GetOptions, WritableFile
 
 TAIL_BYTES = 128 << 10  # end records (66 KiB at most) and the directory of some 2,000 entries, in one read
@@ -324,7 +325,7 @@ class Storage:
             for page in self._s3.get_paginator("list_object_versions").paginate(
                 Bucket=self.packages, Prefix=prefix
             ):
-                doomed = [
+                doomed: list[ObjectIdentifierTypeDef] = [
                     {"Key": entry["Key"], "VersionId": entry["VersionId"]}
                     for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                 ]
@@ -332,7 +333,7 @@ class Storage:
                     continue
                 answer = self._s3.delete_objects(
                     Bucket=self.packages,
-                    Delete={"Objects": doomed, "Quiet": True},  # type: ignore[typeddict-item]
+                    Delete={"Objects": doomed, "Quiet": True},
                 )
                 if answer.get("Errors"):
                     raise Unavailable(
