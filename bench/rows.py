@@ -35,14 +35,12 @@ _ROWS: Final = 10_000
 _LEASE: Final = timedelta(minutes=10)
 
 
-def _files(package_id: UUID, count: int) -> list[StoredFile]:
-    prefix = queries.package_prefix(package_id)
+def _files(count: int) -> list[StoredFile]:
     return [
         StoredFile(
             filename=f"MILL_{number:05d}.SRC",
             original_path=f"POSTS/{number // 500:03d}/MILL_{number:05d}.SRC",
             file_extension=".SRC",
-            s3_key=f"{prefix}MILL_{number:05d}.SRC",
             size_bytes=1000 + number,
             content_hash=hashlib.sha256(str(number).encode()).hexdigest(),
         )
@@ -57,7 +55,7 @@ def _values(file: StoredFile, package_id: UUID) -> dict[str, Any]:
         "filename": file.filename,
         "original_path": file.original_path,
         "file_extension": file.file_extension,
-        "s3_key": file.s3_key,
+        "s3_key": f"{queries.package_prefix(package_id)}{file.filename}",
         "size_bytes": file.size_bytes,
         "content_hash": file.content_hash,
     }
@@ -81,7 +79,7 @@ def ours(engine: Engine, count: int) -> float:
     for status in (Status.VALIDATING, Status.STORING, Status.PARSING):
         with engine.begin() as connection:
             queries.advance(connection, claim, status)
-    files = _files(package_id, count)
+    files = _files(count)
     start = time.perf_counter()
     with engine.begin() as connection:
         written = queries.finish_ready(
@@ -102,7 +100,7 @@ def ours(engine: Engine, count: int) -> float:
 def commit_each(engine: Engine, count: int) -> float:
     """Time one INSERT and one commit per file."""
     package_id = _add_package(engine)
-    files = _files(package_id, count)
+    files = _files(count)
     start = time.perf_counter()
     for file in files:
         with engine.begin() as connection:
@@ -113,7 +111,7 @@ def commit_each(engine: Engine, count: int) -> float:
 def add_all(engine: Engine, count: int) -> float:
     """Time the ORM's `add_all` and one commit."""
     package_id = _add_package(engine)
-    files = _files(package_id, count)
+    files = _files(count)
     start = time.perf_counter()
     with Session(engine) as session:
         session.add_all([PostFile(**_values(file, package_id)) for file in files])
@@ -124,7 +122,7 @@ def add_all(engine: Engine, count: int) -> float:
 def executemany(engine: Engine, count: int) -> float:
     """Time Core's `execute` with a list, which pg8000 sends one row at a time."""
     package_id = _add_package(engine)
-    files = _files(package_id, count)
+    files = _files(count)
     start = time.perf_counter()
     with engine.begin() as connection:
         connection.execute(insert(post_files), [_values(file, package_id) for file in files])

@@ -132,6 +132,11 @@ def test_vector_is_there_and_a_missing_extension_can_be_an_error(
         ("UPDATE post_packages SET status = 'error'", "ck_post_packages_error_has_a_code"),
         ("UPDATE post_packages SET status = 'ready'", "ck_post_packages_ready_is_whole"),
         ("UPDATE post_packages SET content_hash = 'abc'", "ck_post_packages_content_hash_is_sha256"),
+        (
+            "UPDATE post_packages SET content_hash = repeat('A', 64)",
+            "ck_post_packages_content_hash_is_sha256",
+        ),
+        ("UPDATE post_packages SET content_hash = repeat('x', 64)", "invalid hexadecimal digit"),
         ("UPDATE post_packages SET s3_prefix = 'elsewhere/'", "ck_post_packages_s3_prefix"),
         ("UPDATE ingest_runs SET status = 'running'", "ck_ingest_runs_running_has_a_lease"),
     ],

@@ -60,7 +60,6 @@ class StoredFile:
     filename: str
     original_path: str
     file_extension: str
-    s3_key: str
     size_bytes: int
     content_hash: str
 
@@ -263,7 +262,11 @@ def finish_ready(
     connection.execute(post_files.delete().where(post_files.c.package_id == claim.package_id))
     connection.execute(
         _INSERT_FILES,
-        {"package_id": claim.package_id, "rows": json.dumps([_file_row(file) for file in files])},
+        {
+            "package_id": claim.package_id,
+            "prefix": package_prefix(claim.package_id),
+            "rows": json.dumps([_file_row(file) for file in files]),
+        },
     )
     original = (
         select(post_packages.c.id)
@@ -299,11 +302,10 @@ _INSERT_FILES = text(
     """
     INSERT INTO post_files
         (id, package_id, filename, original_path, file_extension, s3_key, size_bytes, content_hash)
-    SELECT gen_random_uuid(), :package_id, filename, original_path, file_extension, s3_key, size_bytes,
-        content_hash
+    SELECT gen_random_uuid(), :package_id, filename, original_path, file_extension, :prefix || filename,
+        size_bytes, content_hash
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row (
-        filename text, original_path text, file_extension text, s3_key text,
-        size_bytes bigint, content_hash text
+        filename text, original_path text, file_extension text, size_bytes bigint, content_hash text
     )
     """
 ).bindparams(bindparam("package_id", type_=post_files.c.package_id.type))
@@ -314,7 +316,6 @@ def _file_row(file: StoredFile) -> dict[str, Any]:
         "filename": file.filename,
         "original_path": file.original_path,
         "file_extension": file.file_extension,
-        "s3_key": file.s3_key,
         "size_bytes": file.size_bytes,
         "content_hash": file.content_hash,
     }

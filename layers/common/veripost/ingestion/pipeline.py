@@ -363,7 +363,6 @@ class _Verifier:
             filename=file.filename,
             original_path=file.path,
             file_extension=extension_of(file.path),
-            s3_key=key,
             size_bytes=verified.size,
             content_hash=verified.sha256,
         )
