@@ -73,7 +73,9 @@ def ours(engine: Engine, count: int) -> float:
     """Time the transaction that ends every ingestion."""
     package_id = _add_package(engine)
     with engine.begin() as connection:
-        claim = queries.claim_job(connection, package_id, lease=_LEASE, request_id="bench")
+        claim = queries.claim_job(
+            connection, package_id, lease=_LEASE, request_id="bench", longest_run=_LEASE
+        )
     if claim is None:
         raise RuntimeError("could not claim a job of the bench's own")
     for status in (Status.VALIDATING, Status.STORING, Status.PARSING):

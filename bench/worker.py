@@ -33,7 +33,8 @@ def engine_ingest(config: Settings) -> Ingest:
     """Return our engine behind the call that the Lambda makes."""
     from veripost import ingestion, telemetry
     from veripost.db import get_engine
-    from veripost.ingestion import LandedObject, Outcome
+    from veripost.ingest_queue import LandedObject
+    from veripost.ingestion import Outcome
     from veripost.storage import get_storage
 
     telemetry.configure(level=config.log_level, as_json=True, environment="bench")

@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.batch.types import PartialItemFailureRespon
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from veripost import ingestion, retry_queue, telemetry
+from veripost import ingest_queue, ingestion, telemetry
 from veripost.db import get_engine
 from veripost.settings import get_settings
 from veripost.storage import get_storage
@@ -21,7 +21,7 @@ def ingest_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
     settings = get_settings()
     with logger.append_context_keys(request_id=lambda_context.aws_request_id, message_id=record.message_id):
         try:
-            for landed in ingestion.landed_objects(record.body):
+            for landed in ingest_queue.landed_objects(record.body):
                 ingestion.ingest(
                     landed,
                     engine=get_engine(settings),
@@ -31,7 +31,7 @@ def ingest_message(record: SQSRecord, lambda_context: LambdaContext) -> None:
                     seconds_left=lambda: lambda_context.get_remaining_time_in_millis() / 1000,
                 )
         except Exception:
-            seconds = retry_queue.delay_redelivery(
+            seconds = ingest_queue.delay_redelivery(
                 record.receipt_handle,
                 deliveries=int(record.attributes.approximate_receive_count),
                 settings=settings,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from http import HTTPStatus
 
 from aws_lambda_powertools.event_handler.api_gateway import Router
 
 from veripost import uploads
-from veripost.api import Answer, answer, body, make_handler, uploaded_file
+from veripost.api import Answer, answer, body, identifier, make_handler, no_content, uploaded_file
 from veripost.db import get_engine
+from veripost.models import Status
 from veripost.platforms.registry import DEFAULT_PLATFORM
-from veripost.schemas import CreatePackage
+from veripost.queries import ReplayFilter
+from veripost.schemas import Accepted, CreatePackage, DeletionView, ReplayMany, Replays
 from veripost.settings import get_settings
 from veripost.storage import get_storage
+from veripost.upkeep import deletion, replay
 
 router = Router()
 
@@ -43,6 +47,40 @@ def upload_package() -> Answer:
         config=uploads.config_of(settings),
     )
     return answer(accepted, HTTPStatus.ACCEPTED)
+
+
+@router.delete("/v1/packages/<id>")
+def delete_package(id: str) -> Answer:
+    settings = get_settings()
+    package_id = identifier(id)
+    complete = deletion.delete_package(
+        get_engine(settings),
+        get_storage(settings),
+        package_id,
+        longest_run=timedelta(seconds=settings.ingest_timeout_seconds),
+    )
+    if complete:
+        return no_content()
+    return answer(DeletionView(package_id=package_id, status=Status.DELETING), HTTPStatus.ACCEPTED)
+
+
+@router.post("/v1/packages/<id>/replay")
+def replay_package(id: str) -> Answer:
+    settings = get_settings()
+    replayed = replay.replay(get_engine(settings), get_storage(settings), settings, identifier(id))
+    return answer(
+        Accepted(package_id=replayed.package_id, job_id=replayed.job_id, status=Status.PENDING),
+        HTTPStatus.ACCEPTED,
+    )
+
+
+@router.post("/v1/replays")
+def replay_packages() -> Answer:
+    settings = get_settings()
+    request = body(router, ReplayMany)
+    chosen = ReplayFilter(**request.model_dump(exclude={"limit"}))
+    started = replay.replay_all(get_engine(settings), settings, chosen, limit=request.limit)
+    return answer(Replays(packages=started, count=len(started)), HTTPStatus.ACCEPTED)
 
 
 handler = make_handler(router, get_settings)

@@ -18,7 +18,7 @@ from functions.status import app as status_app
 from functions.upload import app as upload_app
 from localcloud import samples
 from veripost import db, ingestion, queries, settings
-from veripost.ingestion import LandedObject
+from veripost.ingest_queue import LandedObject
 from veripost.models import post_packages
 from veripost.storage import Storage, get_storage
 

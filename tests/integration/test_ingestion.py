@@ -18,11 +18,13 @@ from sqlalchemy import Engine, RowMapping, select, text
 from localcloud import samples
 from veripost import db, ingestion, queries
 from veripost.errors import Unavailable
-from veripost.ingestion import IngestConfig, LandedObject, Outcome
+from veripost.ingest_queue import LandedObject
+from veripost.ingestion import IngestConfig, Outcome
 from veripost.models import Status, Trigger, post_files, post_packages
 from veripost.queries import Source
 from veripost.settings import Settings
 from veripost.storage import Storage, _ObstoreRanges
+from veripost.upkeep.sweep import Sweeper
 
 CONFIG = ingestion.config_of(Settings())
 GOOD = {"MILL.SRC": b":SECTION=A\r\n:T:<N>\r\n", "MILL.LIB": b"*lib\r\n", "MILL.CTL": bytes(64)}
@@ -303,7 +305,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine, storage: St
     package_id = ingestion.jobs._package_of(landed, engine=engine, storage=storage)
     assert package_id is not None
     with engine.begin() as connection:
-        first = queries.claim_job(connection, package_id, lease=stalled.lease, request_id="first")
+        first = queries.claim_job(
+            connection, package_id, lease=stalled.lease, request_id="first", longest_run=CONFIG.longest_run
+        )
     assert first is not None
     assert _ingest(landed, engine, storage) is Outcome.READY
     with engine.begin() as connection:
@@ -471,7 +475,13 @@ def test_a_superseded_worker_leaves_nothing_below_a_refused_package(
                 )
             package_id = _package(other, landed)["id"]
             with other.begin() as connection:
-                claim = queries.claim_job(connection, package_id, lease=CONFIG.lease, request_id="second")
+                claim = queries.claim_job(
+                    connection,
+                    package_id,
+                    lease=CONFIG.lease,
+                    request_id="second",
+                    longest_run=CONFIG.longest_run,
+                )
                 assert claim is not None
                 queries.finish_refused(
                     connection,
@@ -490,7 +500,14 @@ def test_a_superseded_worker_leaves_nothing_below_a_refused_package(
     other.dispose()
     package = _package(engine, landed)
     assert package["status"] == "error"
+    # Its successor had cleaned up before; what came later is the sweeper's, once no worker can run that long.
+    assert _objects(package["s3_prefix"]) != {}
+    assert package["clean_up_after"] is not None
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE post_packages SET clean_up_after = now() - interval '1 s'"))
+    Sweeper(engine, storage, Settings(), seconds_left=lambda: 50.0).remove_leftovers()
     assert _objects(package["s3_prefix"]) == {}
+    assert _package(engine, landed)["clean_up_after"] is None
 
 
 def test_another_name_below_an_uploads_key_is_nobodys(engine: Engine, storage: Storage) -> None:
@@ -506,7 +523,9 @@ def test_a_live_lease_keeps_others_out(engine: Engine, storage: Storage) -> None
     package_id = ingestion.jobs._package_of(landed, engine=engine, storage=storage)
     assert package_id is not None
     with engine.begin() as connection:
-        assert queries.claim_job(connection, package_id, lease=CONFIG.lease, request_id="first")
+        assert queries.claim_job(
+            connection, package_id, lease=CONFIG.lease, request_id="first", longest_run=CONFIG.longest_run
+        )
     assert _ingest(landed, engine, storage) is Outcome.IGNORED
     assert _package(engine, landed)["status"] == "pending"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from veripost import api, errors, ingestion, retry_queue, schemas, storage, uploads  # noqa: F401 - fills the error tree
+from veripost import api, errors, ingest_queue, ingestion, schemas, storage, uploads  # noqa: F401 - fills the error tree
 from veripost.errors import AppError
 from veripost.settings import FIELDS, variable
 

@@ -67,7 +67,7 @@ def make_handler(
             )
             resolvers.append(_resolver(router, settings))
         started = time.perf_counter()
-        with logger.append_context_keys(request_id=_request_id(event)):
+        with logger.append_context_keys(request_id=_request_id(event), **_package_in(event)):
             answer: dict[str, Any] = resolvers[0].resolve(event, context)
             logger.info(
                 "request",
@@ -86,6 +86,11 @@ def make_handler(
 def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     """Return `model` as JSON."""
     return Response(status_code=status, content_type=_JSON, body=model.model_dump_json())
+
+
+def no_content() -> Answer:
+    """Return 204: it is done, and there is nothing to tell."""
+    return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 def redirect(url: str) -> Answer:
@@ -236,6 +241,11 @@ def _request_id(event: Mapping[str, Any]) -> str | None:
     return (event.get("requestContext") or {}).get("requestId")
 
 
+def _package_in(event: Mapping[str, Any]) -> dict[str, str]:
+    package_id = (event.get("pathParameters") or {}).get("id")
+    return {"package_id": printable(package_id)} if package_id else {}
+
+
 def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
     cors = None
     if settings.cors_origins:
@@ -244,10 +254,17 @@ def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
             allow_origin=first,
             extra_origins=others,
             allow_headers=["Content-Type", settings.api_key_header],
+            expose_headers=["Retry-After"],
             max_age=600,
         )
     app = APIGatewayRestResolver(cors=cors)
     app.include_router(router)
+
+    # A browser's preflight is answered here for every path, and must name the verbs of other functions too.
+    # It has a variable because Powertools tries paths without one first, and this must come last.
+    @app.route("/<first>.*", method=["DELETE", "GET", "POST"])
+    def route_not_found(first: str) -> Answer:
+        raise NotFound(code="route_not_found", detail=f"/{first}")
 
     def told(error: AppError, status: HTTPStatus) -> Answer:
         shown = ErrorBody(
@@ -258,7 +275,7 @@ def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
             problems=problems_of([problem.as_dict() for problem in error.problems], limit=PROBLEMS_SHOWN)
             or None,
         )
-        headers = {"Retry-After": "5"} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         return Response(
             status_code=status,
             content_type=_JSON,

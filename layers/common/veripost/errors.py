@@ -10,6 +10,7 @@
     ├── UnsupportedMedia      a body type this route does not read
     ├── PackageRefused        the archive was read and has problems (all of them are listed)
     ├── LeaseLost             another worker owns the job now; this one must stop writing
+    ├── IngestFailed          we could not process a package that nothing is known to be wrong with
     └── Unavailable           a part we depend on is down; trying again later helps
 
 This module knows no HTTP: `veripost.api` maps each class to a status.
@@ -171,6 +172,7 @@ class AppError(Exception):
 
     code = "internal_error"
     message = "Something went wrong on our side. Please try again."
+    retry_after: int | None = None  # seconds after which trying again can help
 
     def __init__(
         self,
@@ -179,7 +181,9 @@ class AppError(Exception):
         code: str | None = None,
         detail: str | None = None,
         problems: Iterable[Problem] = (),
+        retry_after: int | None = None,
     ) -> None:
+        self.retry_after = retry_after or type(self).retry_after
         self.code = code or type(self).code
         self.message = message or type(self).message
         self.detail = detail
@@ -264,8 +268,16 @@ class LeaseLost(AppError):
     message = "Another worker has taken over this package."
 
 
+class IngestFailed(AppError):
+    """A package was given up after too many attempts; a replay can help once the cause is gone."""
+
+    code = "ingest_failed"
+    message = "VeriPost could not process this package, although nothing is known to be wrong with it."
+
+
 class Unavailable(AppError):
     """A part we depend on (database, storage, queue) does not answer; trying again later helps."""
 
     code = "unavailable"
+    retry_after = 5
     message = "VeriPost cannot reach one of its parts right now. Please try again in a moment."

@@ -11,10 +11,12 @@ from enum import StrEnum
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -58,6 +60,21 @@ class Trigger(StrEnum):
     DROP = "drop"
     API = "api"
     REPLAY = "replay"
+
+
+class DoctorStatus(StrEnum):
+    """States of an examination by `doctor`: `queued` until all of it has been looked at."""
+
+    QUEUED = "queued"
+    DONE = "done"
+
+
+class EventKind(StrEnum):
+    """What is announced to the outside, by the `detail-type` that EventBridge shows."""
+
+    READY = "PackageReady"
+    REFUSED = "PackageRefused"
+    FAILED = "PackageFailed"
 
 
 metadata = MetaData(
@@ -111,6 +128,9 @@ post_packages = Table(
     Column("source_version", Text),
     Column("s3_prefix", Text, nullable=False),
     Column("created_by", Text),
+    # After this the sweeper removes what lies below the prefix and has no row: a worker that lost its lease
+    # may write for as long as it can run.
+    Column("clean_up_after", DateTime(timezone=True)),
     _now(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("ready_at", DateTime(timezone=True)),
@@ -129,6 +149,12 @@ post_packages = Table(
     Index("ix_post_packages_newest", text("created_at DESC"), text("id DESC")),
     Index("ix_post_packages_content_hash", "content_hash"),
     Index("ix_post_packages_duplicate_of", "duplicate_of"),
+    Index(
+        "ix_post_packages_clean_up_after",
+        "clean_up_after",
+        postgresql_where=text("clean_up_after IS NOT NULL"),
+    ),
+    Index("ix_post_packages_deleting", "updated_at", postgresql_where=text("status = 'deleting'")),
 )
 
 # In the collation "C" only ASCII is folded, whatever the server's locale: the platform's rules, which fold
@@ -164,6 +190,8 @@ ingest_runs = Table(
     Column("trigger", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=RunStatus.QUEUED),
     Column("lease_until", DateTime(timezone=True)),
+    # When the job was last put into the queue, given back to it, or looked after by the sweeper.
+    Column("queued_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     _now(),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
@@ -178,6 +206,9 @@ ingest_runs = Table(
     CheckConstraint("(status = 'running') = (lease_until IS NOT NULL)", name="running_has_a_lease"),
     Index("ix_ingest_runs_package_id_created_at", "package_id", text("created_at DESC")),
     Index("ix_ingest_runs_lease_until", "lease_until", postgresql_where=text("status = 'running'")),
+    Index(
+        "ix_ingest_runs_queued_at", "queued_at", postgresql_where=text("status IN ('queued', 'interrupted')")
+    ),
 )
 
 api_keys = Table(
@@ -196,4 +227,44 @@ api_keys = Table(
     _sha256("key_hash"),
     CheckConstraint("scopes <@ ARRAY['read', 'write', 'admin'] AND cardinality(scopes) > 0", name="scopes"),
     Index("ix_api_keys_prefix", "prefix"),
+)
+
+# Written in the transaction that changes a package's state, deleted once EventBridge has accepted it.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", JSONB, nullable=False),
+    _now(),
+    UniqueConstraint("event_id"),
+    _one_of("kind", EventKind),
+)
+
+# How far the sweeper has walked through a prefix of the incoming bucket.
+sweep_cursors = Table(
+    "sweep_cursors",
+    metadata,
+    Column("prefix", Text, primary_key=True),
+    Column("key_marker", Text, nullable=False),
+    Column("version_marker", Text, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("key_marker <> ''", name="key_marker"),
+)
+
+doctor_runs = Table(
+    "doctor_runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("status", Text, nullable=False, server_default=DoctorStatus.QUEUED),
+    Column("fix", Boolean, nullable=False),
+    Column("deep", Boolean, nullable=False),
+    Column("position", Text),
+    Column("report", JSONB),
+    Column("lease_until", DateTime(timezone=True)),
+    _now(),
+    Column("finished_at", DateTime(timezone=True)),
+    _one_of("status", DoctorStatus),
+    Index("ix_doctor_runs_unfinished", "created_at", postgresql_where=text("status = 'queued'")),
 )

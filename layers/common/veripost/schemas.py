@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 FILES_SHOWN = 200
 PROBLEMS_SHOWN = 100
@@ -29,6 +29,19 @@ class CreatePackage(BaseModel):
     size_bytes: Annotated[int, Field(gt=0, strict=True)]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)] | None = None
     platform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = "camworks"
+
+
+class ReplayMany(BaseModel):
+    """`POST /v1/replays`: which packages to process again; those that match every field that is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: Literal["ready", "error"] | None = None
+    error_code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")] | None = None
+    platform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=1000, strict=True)] = 100
 
 
 # -- answers
@@ -55,6 +68,20 @@ class AcceptedWithForm(Accepted):
     """A package was announced; its bytes are still to come."""
 
     upload: UploadForm
+
+
+class Replays(_Model):
+    """`POST /v1/replays`: the packages that were started anew. As many as `limit`: there may be more."""
+
+    packages: list[UUID]
+    count: int
+
+
+class DeletionView(_Model):
+    """`DELETE /v1/packages/{id}` while work remains."""
+
+    package_id: UUID
+    status: str
 
 
 class ProblemView(_Model):

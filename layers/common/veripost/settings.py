@@ -103,6 +103,8 @@ class Settings:
     )
     incoming_bucket: str = _setting("", "bucket where packages land (set by the template)")
     ingest_queue_url: str = _setting("", "queue that ingestion works off (set by the template)")
+    parking_lot_queue_url: str = _setting("", "queue of messages that nobody can read (set by the template)")
+    event_bus_name: str = _setting("", "bus on which packages are announced (set by the template)")
     package_bucket: str = _setting("", "bucket where extracted files live (set by the template)")
     upload_url_seconds: int = _setting(3600, "how long a presigned upload stays valid", _positive)
     download_url_seconds: int = _setting(300, "how long a presigned download stays valid", _positive)
@@ -122,6 +124,13 @@ class Settings:
 
     ingest_memory_mb: int = _setting(
         1769, "memory of the ingest function; Lambda gives one CPU for each 1,769 MB", _positive
+    )
+    ingest_timeout_seconds: int = _setting(
+        300, "longest run of the ingest function: a worker that lost its lease may write that long", _positive
+    )
+    max_receive_count: int = _setting(5, "attempts at a package before it is given up", _positive)
+    stale_seconds: int = _setting(
+        600, "how long the sweeper leaves alone what shows no sign of life", _positive
     )
     lease_seconds: int = _setting(60, "how long a worker owns a package between two signs of life", _positive)
     retry_backoff_seconds: int = _setting(

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, cached_property
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import UUID
 
 import obstore
 from obstore.exceptions import BaseError as ObstoreError
@@ -38,8 +40,10 @@ TAIL_BYTES = 128 << 10  # end records (66 KiB at most) and the directory of some
 SINGLE_PUT_BYTES = 8 << 20  # files above this are uploaded in parts
 _PART_BYTES = 5 << 20  # the least that S3 takes
 _PARTS_AT_ONCE = 2
+_MOST_DELETED_AT_ONCE = 1000  # a limit of S3
 ORIGINAL_NAME = "archive.zip"  # an upload lands at uploads/{package_id}/ under this name
-_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
+# 405 is what a delete marker answers; HEAD has no body, so its errors are named by their number.
+_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "404", "405"})
 
 
 class ObjectMissing(NotFound):
@@ -66,6 +70,32 @@ class PresignedUpload:
 
     url: str
     fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of an object. `size` is in bytes; None: a delete marker."""
+
+    key: str
+    version: str
+    size: int | None
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Versions, and the key and version id behind which the next page goes on (empty: there is none)."""
+
+    versions: Sequence[ObjectVersion]
+    following: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """A file on its way in parts that nobody has completed."""
+
+    key: str
+    upload_id: str
 
 
 @cache
@@ -257,6 +287,15 @@ class Storage:
         with _boto3_errors():
             self._s3.delete_object(Bucket=self.incoming, Key=key, VersionId=version)
 
+    def original_size(self, bucket: str, key: str, version: str) -> int | None:
+        """Return the bytes of one version of an original; None where it is not there (any more)."""
+        which: dict[str, Any] = {} if version == "null" else {"VersionId": version}
+        try:
+            with _boto3_errors():
+                return self._s3.head_object(Bucket=bucket, Key=key, **which)["ContentLength"]
+        except ObjectMissing:
+            return None
+
     def open_original(self, bucket: str, key: str, version: str) -> ObjectReader:
         """Open one version of an original for ranged reads.
 
@@ -305,42 +344,109 @@ class Storage:
             )
 
     def abort_uploads(self, prefix: str) -> int:
-        """Give up every unfinished upload below `prefix`; return how many there were."""
-        aborted = 0
+        """Give up every unfinished upload of a file below `prefix`; return how many there were."""
+        return self.abandon(self.list_uploads(prefix))
+
+    def list_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        """Return every unfinished upload of a file below `prefix`."""
         with _boto3_errors():
-            for page in self._impatient_s3.get_paginator("list_multipart_uploads").paginate(
+            pages = self._impatient_s3.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self.packages, Prefix=prefix
-            ):
-                for upload in page.get("Uploads", ()):
+            )
+            return [
+                UnfinishedUpload(upload["Key"], upload["UploadId"])
+                for page in pages
+                for upload in page.get("Uploads", ())
+            ]
+
+    def abandon(self, uploads: Sequence[UnfinishedUpload]) -> int:
+        """Give up unfinished uploads, which frees their parts; return how many."""
+        from botocore.exceptions import ClientError
+
+        with _boto3_errors():
+            for upload in uploads:
+                try:
                     self._impatient_s3.abort_multipart_upload(
-                        Bucket=self.packages, Key=upload["Key"], UploadId=upload["UploadId"]
+                        Bucket=self.packages, Key=upload.key, UploadId=upload.upload_id
                     )
-                    aborted += 1
-        return aborted
+                except ClientError as error:
+                    if error.response["Error"].get("Code") != "NoSuchUpload":  # somebody else was faster
+                        raise
+        return len(uploads)
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove every version, delete marker and unfinished upload below `prefix`; return how many."""
         removed = 0
-        with _boto3_errors():
-            for page in self._s3.get_paginator("list_object_versions").paginate(
-                Bucket=self.packages, Prefix=prefix
-            ):
-                doomed: list[ObjectIdentifierTypeDef] = [
-                    {"Key": entry["Key"], "VersionId": entry["VersionId"]}
-                    for entry in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                ]
-                if not doomed:
-                    continue
-                answer = self._s3.delete_objects(
-                    Bucket=self.packages,
-                    Delete={"Objects": doomed, "Quiet": True},
-                )
-                if answer.get("Errors"):
-                    raise Unavailable(
-                        detail=f"could not delete {len(answer['Errors'])} objects: {answer['Errors'][0]}"
-                    )
-                removed += len(doomed)
+        for page in self.list_versions(self.packages, prefix):
+            removed += self.delete_versions(self.packages, page.versions)
         return removed + self.abort_uploads(prefix)
+
+    def delete_bundle(self, package_id: UUID) -> int:
+        """Remove every version of a package's bundle; return how many there were."""
+        pages = self.list_versions(self.packages, bundle_key(package_id))
+        return sum(self.delete_versions(self.packages, page.versions) for page in pages)
+
+    # -- both buckets, version by version
+
+    def first_version(self, bucket: str, key: str) -> ObjectVersion | None:
+        """Return the oldest version of an object that is no delete marker, or None."""
+        found: ObjectVersion | None = None
+        for page in self.list_versions(bucket, key):
+            for version in page.versions:
+                if version.key == key and version.size is not None:
+                    found = version  # newest first: the last one is the oldest
+        return found
+
+    def list_versions(
+        self, bucket: str, prefix: str, *, after: tuple[str, str] = ("", "")
+    ) -> Iterator[VersionPage]:
+        """Yield pages of up to 1,000 object versions and delete markers, by key and then newest first.
+
+        `after` is the key and version id behind which to go on, as an earlier page gave them.
+        """
+        key_marker, version_marker = after
+        while True:
+            place: dict[str, Any] = {"KeyMarker": key_marker} if key_marker else {}
+            if version_marker:
+                place["VersionIdMarker"] = version_marker
+            with _boto3_errors():
+                page = self._s3.list_object_versions(Bucket=bucket, Prefix=prefix, **place)
+            key_marker = page.get("NextKeyMarker", "") if page.get("IsTruncated") else ""
+            version_marker = page.get("NextVersionIdMarker", "") if key_marker else ""
+            versions = [
+                *(
+                    ObjectVersion(entry["Key"], entry["VersionId"], entry["Size"], entry["LastModified"])
+                    for entry in page.get("Versions", ())
+                ),
+                *(
+                    ObjectVersion(entry["Key"], entry["VersionId"], None, entry["LastModified"])
+                    for entry in page.get("DeleteMarkers", ())
+                ),
+            ]
+            yield VersionPage(versions, (key_marker, version_marker))
+            if not key_marker:
+                return
+
+    def delete_versions(self, bucket: str, versions: Sequence[ObjectVersion]) -> int:
+        """Remove exactly these versions for good; return how many. One that is gone already is no error."""
+        doomed: list[ObjectIdentifierTypeDef] = [
+            {"Key": version.key, "VersionId": version.version} for version in versions
+        ]
+        for batch in batched(doomed, _MOST_DELETED_AT_ONCE, strict=False):
+            with _boto3_errors():
+                answer = self._s3.delete_objects(
+                    Bucket=bucket, Delete={"Objects": list(batch), "Quiet": True}
+                )
+            if answer.get("Errors"):
+                raise Unavailable(
+                    detail=f"could not delete {len(answer['Errors'])} objects: {answer['Errors'][0]}"
+                )
+        return len(doomed)
+
+
+def bundle_key(package_id: UUID) -> str:
+    """Return where the whole package lies as one ZIP, once somebody has asked for it."""
+    return f"bundles/{package_id}.zip"
 
 
 def _is_plain(key: str) -> bool:

@@ -1,17 +1,14 @@
 """Ingestion: from an object that landed to a record that is `ready` (or refused with every reason).
 
-`events` reads what S3 says, `jobs` decides whose turn it is and writes the outcome, `pipeline` moves bytes.
+`jobs` decides whose turn it is and writes the outcome, `pipeline` moves bytes.
 """
 
-from veripost.ingestion.events import LandedObject, MalformedEvent, landed_objects
-from veripost.ingestion.jobs import IngestConfig, Outcome, config_of, ingest
+from veripost.ingestion.jobs import IngestConfig, Outcome, config_of, give_up, ingest
 
 __all__ = [
     "IngestConfig",
-    "LandedObject",
-    "MalformedEvent",
     "Outcome",
     "config_of",
+    "give_up",
     "ingest",
-    "landed_objects",
 ]

@@ -7,6 +7,7 @@ Two kinds of failure are never mixed. *Refused*: the package is at fault, the ou
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from veripost import queries
+from veripost import queries, telemetry
 from veripost.archive import Limits, merge, read_directory
 from veripost.errors import (
     AppError,
@@ -28,9 +29,9 @@ from veripost.errors import (
     has_errors,
     refusal,
 )
-from veripost.ingestion.events import LandedObject
+from veripost.ingest_queue import LandedObject
 from veripost.ingestion.pipeline import OutOfTime, extract
-from veripost.models import Status
+from veripost.models import Status, Trigger
 from veripost.platforms import registry, rules
 from veripost.queries import Claim, Source
 from veripost.settings import Settings
@@ -55,6 +56,7 @@ class IngestConfig:
 
     limits: Limits
     lease: timedelta
+    longest_run: timedelta  # after its lease ran out, a worker may still write for that long
     cpu_workers: int
     extra_extensions: tuple[str, ...]
 
@@ -64,6 +66,7 @@ def config_of(settings: Settings) -> IngestConfig:
     return IngestConfig(
         limits=Limits(**settings.archive_limits),
         lease=timedelta(seconds=settings.lease_seconds),
+        longest_run=timedelta(seconds=settings.ingest_timeout_seconds),
         cpu_workers=settings.ingest_cpu_workers,
         extra_extensions=settings.extra_extensions,
     )
@@ -93,9 +96,17 @@ def ingest(
     if package_id is None:
         return Outcome.IGNORED
     with engine.begin() as connection:
-        claim = queries.claim_job(connection, package_id, lease=config.lease, request_id=request_id)
+        claim = queries.claim_job(
+            connection,
+            package_id,
+            lease=config.lease,
+            request_id=request_id,
+            longest_run=config.longest_run,
+        )
     if claim is None:
         return Outcome.IGNORED
+    if claim.attempt == 1 and claim.trigger is not Trigger.REPLAY:
+        telemetry.emit({"PackagesReceived": 1, "ReceivedBytes": landed.size})
     with logger.append_context_keys(package_id=str(package_id), job_id=str(claim.run_id)):
         try:
             with _Heartbeat(engine, claim, config.lease, seconds_left) as heartbeat:
@@ -104,7 +115,6 @@ def ingest(
                 ).run()
         except LeaseLost:
             logger.warning("another worker took this job over")
-            _discard_late_objects(engine, storage, package_id)
             return Outcome.SUPERSEDED
         except Exception as error:
             logger.exception("ingestion failed; the job is given back")
@@ -112,6 +122,25 @@ def ingest(
                 storage.abort_uploads(queries.package_prefix(package_id))
             _give_back(engine, claim, error)
             raise
+
+
+def give_up(landed: LandedObject, *, engine: Engine, storage: Storage, longest_run: timedelta) -> bool:
+    """End the job of an object that was delivered too often as `ingest_failed`; False if it had ended.
+
+    Nothing happens to a package that is final or whose worker's lease lives. An object that has no record yet
+    gets one, so that what landed can be found.
+    """
+    package_id = _package_of(landed, engine=engine, storage=storage)
+    if package_id is None:
+        return False
+    with logger.append_context_keys(package_id=str(package_id)), engine.begin() as connection:
+        failed = queries.fail_job(
+            connection, package_id, why="given up after too many deliveries", longest_run=longest_run
+        )
+        if failed:
+            telemetry.emit({"PackagesFailed": 1})
+            logger.error("package given up", extra={"key": landed.key})
+    return failed
 
 
 def _package_of(landed: LandedObject, *, engine: Engine, storage: Storage) -> UUID | None:
@@ -161,14 +190,6 @@ def _package_of_drop(landed: LandedObject, rest: str, *, engine: Engine) -> UUID
             source=Source(landed.bucket, landed.key, landed.version),
             size_bytes=landed.size,
         )
-
-
-def _discard_late_objects(engine: Engine, storage: Storage, package_id: UUID) -> None:
-    """Remove what a superseded worker wrote after its successor had refused the package and cleaned up."""
-    with engine.connect() as connection:
-        package = queries.get_package(connection, package_id)
-    if package is None or package["status"] in {Status.ERROR, Status.DELETING}:
-        storage.delete_prefix(queries.package_prefix(package_id))
 
 
 def _give_back(engine: Engine, claim: Claim, error: Exception) -> None:
@@ -249,6 +270,9 @@ class _Job:
         self._config = config
         self._heartbeat = heartbeat
         self._prefix = queries.package_prefix(claim.package_id)
+        self._stage = Status.PENDING
+        self._stage_began = self._began = time.monotonic()
+        self._durations: dict[str, timedelta] = {}
 
     def run(self) -> Outcome:
         self._advance(Status.VALIDATING)
@@ -300,7 +324,18 @@ class _Job:
                 size_bytes=reader.size,
                 content_hash=content_hash,
             )
-        return self._ended(written, Outcome.READY, files=len(extraction.files))
+        total = sum(file.size_bytes for file in extraction.files)
+        self._end(written)
+        telemetry.emit(
+            {
+                "PackagesReady": 1,
+                "FilesStored": len(extraction.files),
+                "StoredBytes": total,
+                **self._durations,
+            }
+        )
+        logger.info("ingestion ended", extra={"outcome": Outcome.READY, "files": len(extraction.files)})
+        return Outcome.READY
 
     def _refuse(
         self, problems: Sequence[Problem], *, size: int | None = None, content_hash: str | None = None
@@ -320,15 +355,29 @@ class _Job:
                 size_bytes=size,
                 content_hash=content_hash,
             )
-        return self._ended(written, Outcome.REFUSED, code=error.code)
+        self._end(written)
+        telemetry.emit({"PackagesRefused": 1, **self._durations})
+        telemetry.emit({"RefusalsByCode": 1}, code=error.code)
+        logger.info("ingestion ended", extra={"outcome": Outcome.REFUSED, "code": error.code})
+        return Outcome.REFUSED
 
-    def _ended(self, written: bool, outcome: Outcome, **facts: object) -> Outcome:
+    def _end(self, written: bool) -> None:
         if not written:
             raise _lease_lost(self._claim)
-        logger.info("ingestion ended", extra={"outcome": outcome, **facts})
-        return outcome
+        self._note_stage()
+        self._durations["IngestionDuration"] = timedelta(seconds=time.monotonic() - self._began)
+
+    def _note_stage(self) -> None:
+        now = time.monotonic()
+        if self._stage is not Status.PENDING:
+            self._durations[f"{self._stage.capitalize()}Duration"] = timedelta(
+                seconds=now - self._stage_began
+            )
+        self._stage_began = now
 
     def _advance(self, status: Status) -> None:
+        self._note_stage()
+        self._stage = status
         with self._engine.begin() as connection:
             if not queries.advance(connection, self._claim, status):
                 raise _lease_lost(self._claim)

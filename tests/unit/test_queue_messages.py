@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from veripost.ingestion import LandedObject, MalformedEvent, landed_objects
+from veripost.ingest_queue import LandedObject, MalformedEvent, landed_objects
 
 
 def _record(
