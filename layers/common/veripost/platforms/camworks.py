@@ -306,7 +306,8 @@ def visible_sections(path: str, sources: Mapping[str, Source]) -> dict[str, tupl
     """Return the sections that the source at `path` works with: by name, where each is and what it is.
 
     UPG, “include”: a source's own section overrides a library's, and a library listed first wins. Libraries
-    of libraries count as listed where the outer one is; one that includes itself is read once.
+    of libraries count as listed where the outer one is; one that includes itself is read once. Raises
+    KeyError when `path` is not among `sources`.
     """
     places = by_basename(sources)
     found: dict[str, tuple[str, Section]] = {}
