@@ -324,9 +324,6 @@ def visible_sections(path: str, sources: Mapping[str, Source]) -> dict[str, tupl
     return found
 
 
-_Handler = Callable[[int, bytes, bytes, bytes], None]  # line number, separator, value, the whole line
-
-
 class _Block:
     """An attribute or operation block whose end is still to come."""
 
@@ -368,17 +365,6 @@ class _Reader:
         self._warnings: list[ParseWarning] = []
         self._more_warnings = 0
         self._complete = True
-        self._statements: dict[bytes, _Handler] = {
-            b"SECTION": self._on_section,
-            b"LIBRARY": self._on_library,
-            b"INCLUDE": self._on_library,
-            b"DEFINE": self._on_define,
-            b"SYSTEM": self._on_system,
-            b"ATTRNAME": partial(self._on_begin, b"ATTRNAME"),
-            b"ATTREND": partial(self._on_end, b"ATTRNAME"),
-            b"OPERID": partial(self._on_begin, b"OPERID"),
-            b"OPEREND": partial(self._on_end, b"OPERID"),
-        }
 
     def read(self, batch: lines.Batch) -> None:
         """Read some lines: those of section bodies here and fast, all others one by one."""
@@ -402,7 +388,7 @@ class _Reader:
                 self._calculations += calculations
                 templates = calculations = 0
                 if line.startswith(b":SECTION="):
-                    self._on_section(number, b"=", line[9:], line)
+                    self._on_section(number, b"SECTION", line[9:], line)
                 else:
                     self._read_line(number, line)
                 inside = self._section is not None
@@ -443,11 +429,13 @@ class _Reader:
             self._warn(number, WarningCode.STRAY_LINE, line)
             return
         keyword, separator, rest = statement[1].upper(), statement[2], bare(statement[3])
-        handler = self._statements.get(keyword)
+        handler = _STATEMENTS.get(keyword)
         if separator == b":" and (keyword in (b"T", b"C") or (keyword[:1] == b"C" and keyword[1:].isdigit())):
             self._on_body(number, keyword, line)
         elif handler:
-            handler(number, separator, rest, line)
+            if keyword == b"SECTION" and separator != b"=":
+                self._warn(number, WarningCode.SECTION_SEPARATOR, line)
+            handler(self, number, keyword, rest, line)
         elif self._block:
             self._on_property(number, keyword, rest if separator or rest else None, line)
         elif self._section is None:
@@ -473,12 +461,10 @@ class _Reader:
             if name and name not in section.calls and self._keep(number):
                 section.calls[name] = self._text(number, name)
 
-    def _on_section(self, number: int, separator: bytes, rest: bytes, line: bytes) -> None:
+    def _on_section(self, number: int, _keyword: bytes, rest: bytes, line: bytes) -> None:
         self._leave_block(number)
         if self._section:
             self._leave_section(self._section, number - 1)
-        if separator != b"=":
-            self._warn(number, WarningCode.SECTION_SEPARATOR, line)
         title, parenthesis, listed = rest.partition(b"(")
         name = self._text(number, title)
         if not name:
@@ -506,14 +492,14 @@ class _Reader:
             )
             self._sections.append(section)
 
-    def _on_library(self, number: int, _separator: bytes, rest: bytes, line: bytes) -> None:
+    def _on_library(self, number: int, _keyword: bytes, rest: bytes, line: bytes) -> None:
         self._leave_block(number)
         if not rest:
             self._warn(number, WarningCode.MISSING_NAME, line)
         elif self._keep(number):
             self._libraries.append(Library(self._text(number, rest), number))
 
-    def _on_define(self, number: int, _separator: bytes, rest: bytes, line: bytes) -> None:
+    def _on_define(self, number: int, _keyword: bytes, rest: bytes, line: bytes) -> None:
         self._leave_block(number)
         name, _, value = (bare(part) for part in rest.partition(b"="))
         if not name:
@@ -524,7 +510,7 @@ class _Reader:
                 self._warn(number, WarningCode.UNEXPECTED_VALUE, line)
             self._defines.append(Define(self._text(number, name), int(value) if is_integer else None, number))
 
-    def _on_system(self, number: int, _separator: bytes, rest: bytes, line: bytes) -> None:
+    def _on_system(self, number: int, _keyword: bytes, rest: bytes, line: bytes) -> None:
         self._leave_block(number)
         if lines.text(rest).upper() not in SYSTEMS:
             self._warn(number, WarningCode.UNEXPECTED_VALUE, line)
@@ -535,14 +521,14 @@ class _Reader:
             known = None if value is None else self._text(number, value)
             self._headers.append(Header(self._text(number, key), known, number))
 
-    def _on_begin(self, keyword: bytes, number: int, _separator: bytes, rest: bytes, line: bytes) -> None:
+    def _on_begin(self, number: int, keyword: bytes, rest: bytes, line: bytes) -> None:
         self._leave_block(number)
         if not rest:
             self._warn(number, WarningCode.MISSING_NAME, line)
         self._block = _Block(keyword, self._text(number, rest), number)
 
-    def _on_end(self, keyword: bytes, number: int, _separator: bytes, _rest: bytes, line: bytes) -> None:
-        if self._block and self._block.keyword == keyword:
+    def _on_end(self, number: int, keyword: bytes, _rest: bytes, line: bytes) -> None:
+        if self._block and self._block.keyword == _BEGINS[keyword]:
             self._store_block(self._block, number)
         else:
             self._warn(number, WarningCode.END_WITHOUT_BLOCK, line)
@@ -607,6 +593,21 @@ class _Reader:
             self._warnings.append(ParseWarning(line, code, _MESSAGES[code].format(excerpt)))
         else:
             self._more_warnings += 1
+
+
+_Handler = Callable[[_Reader, int, bytes, bytes, bytes], None]  # line number, keyword, value, whole line
+_BEGINS: Final = {b"ATTREND": b"ATTRNAME", b"OPEREND": b"OPERID"}
+_STATEMENTS: Final[Mapping[bytes, _Handler]] = {
+    b"SECTION": _Reader._on_section,
+    b"LIBRARY": _Reader._on_library,
+    b"INCLUDE": _Reader._on_library,
+    b"DEFINE": _Reader._on_define,
+    b"SYSTEM": _Reader._on_system,
+    b"ATTRNAME": _Reader._on_begin,
+    b"ATTREND": _Reader._on_end,
+    b"OPERID": _Reader._on_begin,
+    b"OPEREND": _Reader._on_end,
+}
 
 
 def main(arguments: Sequence[str] | None = None, output: IO[str] | None = None) -> int:
