@@ -162,6 +162,7 @@ GRAMMAR: list[tuple[str, str | bytes, Look, Any]] = [
     ("a key alone", ":METRIC", lambda s: s.headers, (Header("METRIC", None, 1),)),
     ("an empty value", ":UNITS=", lambda s: s.headers, (Header("UNITS", "", 1),)),
     ("only before the sections", ":SECTION=A\n:UNITS=METRIC", odd, [(2, "unknown_directive")]),
+    ("nor a system", ":SECTION=A\n:SYSTEM=MILL", odd, [(2, "unknown_directive")]),
     *((f"system {system}", f":SYSTEM={system}", lambda s: s.system, system) for system in sorted(SYSTEMS)),
     ("another system", ":SYSTEM=ROUTER", odd, [(1, "unexpected_value")]),
     # -- define

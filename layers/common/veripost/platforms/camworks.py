@@ -512,6 +512,9 @@ class _Reader:
 
     def _on_system(self, number: int, _keyword: bytes, rest: bytes, line: bytes) -> None:
         self._leave_block(number)
+        if self._section:
+            self._warn(number, WarningCode.UNKNOWN_DIRECTIVE, line)
+            return
         if lines.text(rest).upper() not in SYSTEMS:
             self._warn(number, WarningCode.UNEXPECTED_VALUE, line)
         self._on_header(number, b"SYSTEM", rest)
