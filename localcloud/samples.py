@@ -10,23 +10,61 @@ import io
 import sys
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _CRLF = "\r\n"
 _OPERATIONS = (
-    "Rough Mill", "Contour Mill", "Face Mill", "Thread Mill", "Drill", "Peck Drill", "Bore", "Ream", "Tap",
-    "Countersink", "Z Level", "Flat Area", "Pattern Project", "Pencil Mill", "Multiaxis Mill",
+    "Rough Mill", "Contour Mill", "Face Mill", "Thread Mill", "Drill", "Peck Drill", "Bore", "Back Bore",
+    "Ream", "Tap", "Rigid Tap", "Countersink", "Center Drill", "Z Level", "Flat Area", "Pattern Project",
+    "Pencil Mill", "Curve Project", "Constant Stepover", "Multiaxis Mill", "Entry Drill", "Engrave",
+    "Chamfer Mill", "Program Stop", "Probe",
 )  # fmt: skip
+_DISABLED_LINES = 45  # that many lines of code stand behind a star in a real source, more or less
 _ZIP_TIME = (2026, 1, 2, 3, 4, 6)
+
+
+SIZES = {"small": (900, 80, 24), "medium": (3_960, 320, 24), "large": (6_000, 750, 25)}
+"""Lines, sections and operations of a `.SRC`: the smallest real ones, those between, the largest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSection:
+    """A section as it was written; lines count from 1, and both ends belong to it."""
+
+    name: str
+    is_calculation: bool
+    parameters: tuple[str, ...]
+    first_line: int
+    last_line: int
+    template_lines: int
+    calculation_lines: int
+    calls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSource:
+    """A `.SRC` and what its writer knows of it."""
+
+    data: bytes
+    lines: int
+    sections: tuple[SampleSection, ...]
+    operations: tuple[str, ...]
+    attributes: tuple[str, ...]
+    machine: str
+    controller: str
+    system: str
+    library: str
+    disabled_lines: int
 
 
 def post_processor(stem: str = "EXAMPLE_MILL", *, sections: int = 320) -> dict[str, bytes]:
     """Return the seven files of one post processor by file name; `sections` scales the `.SRC`.
 
-    320 sections make a `.SRC` of some 4,000 lines and 120 KB, which is what a real mill post has.
+    320 sections make a `.SRC` of some 4,000 lines and 100 KB, which is what a real mill post has.
     """
     return {
-        f"{stem}.SRC": _source(stem, sections).encode("cp1252"),
+        f"{stem}.SRC": source(stem, sections=sections).data,
         f"{stem}.LIB": _library(stem, max(sections // 4, 1)).encode("cp1252"),
         f"{stem}.CTL": _compiled(stem, sections * 400),
         f"{stem}.KIN": _kinematics().encode("cp1252"),
@@ -45,63 +83,107 @@ def zip_of(files: Mapping[str, bytes], *, folder: str = "") -> bytes:
     return buffer.getvalue()
 
 
-def _source(stem: str, sections: int) -> str:
-    lines = [
+def source(
+    stem: str = "EXAMPLE_MILL", *, sections: int = 320, lines: int | None = None, operations: int = 24
+) -> SampleSource:
+    """Return a `.SRC` of `sections` sections (every fifth a calculation) and what is in it.
+
+    `lines` is its length; it must leave each section five lines below some 130 lines of header, and by
+    default leaves twelve.
+    """
+    machine, controller, library = "Example Mill 3X", "Example Control 18i", f"..\\LIB\\{stem}.LIB"
+    attributes = {
+        "MACHINE NAME": ("CHARACTER", machine),
+        "CONTROLLER TYPE": ("CHARACTER", controller),
+        "PROGRAM NUMBER": ("INTEGER", "1001"),
+    }
+    written = [
         f"*{stem.replace('_', ' ')} POST",
         "*Written for VeriPost's own tests: not a real post processor",
         ":SYSTEM=MILL",
-        f":LIBRARY=..\\LIB\\{stem}.LIB",
+        f":LIBRARY={library}",
         ":DEFINE MAXTOOL=24",
         ":DEFINE MAXOFFSET=99",
-        *_attribute("MACHINE NAME", "CHARACTER", "Example Mill 3X"),
-        *_attribute("CONTROLLER TYPE", "CHARACTER", "Example Control 18i"),
-        *_attribute("PROGRAM NUMBER", "INTEGER", "1001"),
     ]
-    for operation in _OPERATIONS:
-        lines += [f":OPERID={operation}", f":OPERLIST={operation} 1", f":OPERLIST={operation} 2", ":OPEREND"]
-    lines += [
-        ":SECTION=START_OF_TAPE",
-        ":T:%<EOL>",
-        ':T:O<"#4.0N":PROGRAM_NUMBER><EOL>',
-        ":T:<N><G:90><G:17><G:40><EOL>",
-        "*:SECTION=DISABLED_ONE",
-        "*:T:<N><G:91><EOL>",
-    ]
+    for name, (kind, default) in attributes.items():
+        written += _attribute(name, kind, default)
+    for operation in _OPERATIONS[:operations]:
+        written += [
+            f":OPERID={operation}",
+            f":OPERLIST={operation} 1",
+            f":OPERLIST={operation} 2",
+            ":OPEREND",
+        ]
+
+    room = (lines or len(written) + 12 * sections) - len(written)
+    disable_every = max((sections - sections // 5) // _DISABLED_LINES, 1)
+    known, templates, disabled = list[SampleSection](), 0, 0
     for number in range(sections):
-        lines += _template(number) if number % 5 else _calculation(number)
-    return _CRLF.join([*lines, ""])
+        first = len(written) + 1
+        body = room * (number + 1) // sections - room * number // sections - 1
+        if number % 5 == 4:
+            name, parameters = _calculation_name(number), ("RVAL", "MACH", "REGISTER")
+            calls = (_calculation_name(number + 5 if number + 5 < sections else 4),)
+            written += [f":SECTION={name}({','.join(parameters)})", *_calculation(body, calls[0])]
+            known.append(SampleSection(name, True, parameters, first, first + body, 0, body, calls))
+            continue
+        name, star = _template_name(number), 0
+        if templates % disable_every == 0 and disabled < _DISABLED_LINES:
+            star = 1
+        written += [f":SECTION={name}", *_template(number, body - star), *_disabled(number)[:star]]
+        known.append(SampleSection(name, False, (), first, first + body, body - star, 0, ()))
+        templates, disabled = templates + 1, disabled + star
+    return SampleSource(
+        data="".join(line + _CRLF for line in written).encode("cp1252"),
+        lines=len(written),
+        sections=tuple(known),
+        operations=_OPERATIONS[:operations],
+        attributes=tuple(attributes),
+        machine=machine,
+        controller=controller,
+        system="MILL",
+        library=library,
+        disabled_lines=disabled,
+    )
 
 
-def _template(number: int) -> list[str]:
-    return [
-        f":SECTION=MOVE_{number:03d}",
+def _template_name(number: int) -> str:
+    if number == 0:
+        return "START_OF_TAPE"
+    return (f"MOVE_{number:03d}", f"5AXIS_MOVE_{number:03d}", f"tool_change_{number:03d}")[number % 3]
+
+
+def _template(number: int, count: int) -> list[str]:
+    lines = [
         f":T:<N><G:0{number % 4}><X!><Y><Z><EOL>",
         f':T:<N>IF <%:FEED> THEN F<"#4.{number % 4}N":FEEDRATE> ENDIF<EOL>',
         ":T:<N><M:08><EOL>",
-        "*The old way of this machine, kept for reference",
-        f"*:T:<N><G:{number % 90:02d}><X><Y><EOL>",
         f":T:<N><G!:{50 + number % 40}><H:{number % 24 + 1:02d}><EOL>",
         ":T:<N><X!><Y!><EOL>",
         ":T:<N><Z!><EOL>",
         ":T:<BLANK><EOL>",
-        "",
     ]
+    if number == 0:
+        lines[:2] = [":T:%<EOL>", ':T:O<"#4.0N":PROGRAM_NUMBER><EOL>']
+    return [lines[index % len(lines)] for index in range(count)]
 
 
-def _calculation(number: int) -> list[str]:
-    return [
-        f":SECTION=CALC_RADIUS_{number:03d}(RVAL,MACH,REGISTER)",
-        f":C: IF RVAL > {number} THEN",
-        f":C: CALL(CALC_RADIUS_{(number + 5) // 5 * 5:03d})",
-        ":C: GOTO1",
-        ":C: ENDIF",
-        ":C: IF SECTIONEXIST(START_OF_TAPE) THEN",
-        ":C: SETON(<G>)",
-        ":C: ENDIF",
-        ":C: MSG = {RADIUS TOO LARGE}",
-        ":C1: RETURN",
-        "",
-    ]
+def _disabled(number: int) -> list[str]:
+    return [f"*:SECTION=DISABLED_{number:03d}" if number % 2 else "*:T:<N><G:91><EOL>"]
+
+
+def _calculation_name(number: int) -> str:
+    return f"CALC_RADIUS_{number:03d}"
+
+
+def _calculation(count: int, target: str) -> list[str]:
+    choice = [":C: IF SECTIONEXIST(START_OF_TAPE) THEN", ":C: GOTO1", ":C: ENDIF"]
+    steps = [":C: SETON(<G>)", ":C: MSG = {NO CALL(TEXT) IS MADE}", ":C: RVAL = RVAL * 2"]
+    lines = [f":C: CALL({target})"]
+    while len(lines) + len(choice) < count:
+        lines += choice
+    lines += steps[: count - len(lines) - 1]
+    return [*lines, ":C1: RETURN"]
 
 
 def _attribute(name: str, kind: str, default: str) -> list[str]:

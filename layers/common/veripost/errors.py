@@ -41,6 +41,13 @@ class ProblemCode(StrEnum):
     EMPTY_PACKAGE = "empty_package"
     JUNK_SKIPPED = "junk_skipped"
 
+    # -- what is odd about a CAMWorks package (veripost.platforms.camworks_notices)
+    CTL_WITHOUT_SRC = "ctl_without_src"
+    STEM_MISMATCH = "stem_mismatch"
+    SECTION_DEFINED_TWICE = "section_defined_twice"
+    CALL_UNRESOLVED = "call_unresolved"
+    LIBRARY_MISSING = "library_missing"
+
     # -- the place where the package landed (veripost.ingestion)
     UNKNOWN_PLATFORM = "unknown_platform"
     ORIGINAL_MISSING = "original_missing"
