@@ -30,7 +30,7 @@ from veripost.queries import StoredFile
 from veripost.storage import SINGLE_PUT_BYTES, ObjectReader, Storage
 
 _BLOCK_BYTES = 1 << 20  # one ranged GET
-_BLOCKS_AHEAD = 8  # GETs under way: S3 takes its time to begin each answer
+_BLOCKS_AHEAD = 6  # GETs under way: S3 takes its time to begin each answer, and each holds its memory
 _BATCH_MEMBERS = 16  # what one verifying thread takes at a time
 # Threads cost CPU where the store answers at once, and are the only cure where it does not: start with few,
 # and take more while PUTs are slow.
