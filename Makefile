@@ -16,7 +16,7 @@ LINTED := layers functions migrations localcloud tests bench
 TEST_PARTS := lint types imports validate unit integration e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs migrate sample test lint types imports validate unit integration e2e \
+.PHONY: help setup demo up down status logs migrate redrive sample test lint types imports validate unit integration e2e \
 	format corpus fuzz atheris agreement bench lock deploy clean env-dev env-localcloud env-sam
 
 help: ## List the targets
@@ -44,8 +44,14 @@ status: env-dev ## Show what runs, and where
 logs: env-dev ## Follow what the functions print (FUNCTION=ingest for one of them)
 	@$(DEV)/python -m localcloud logs --state $(STATE) --function "$(FUNCTION)"
 
-migrate: env-dev ## Bring the running local cloud's database schema up to date
-	@$(DEV)/python -m localcloud migrate --state $(STATE)
+# CONFIG has a default, which deploys; these two mean the local cloud unless it is given.
+STACK = $(if $(filter command line,$(origin CONFIG)),--config-env $(CONFIG),--state $(STATE))
+
+migrate: env-dev ## Bring the database schema up to date (CONFIG=prod for a stack on AWS, else the local cloud's)
+	@$(DEV)/python -m localcloud migrate $(STACK)
+
+redrive: env-dev ## Put parked messages back into the ingest queue (CONFIG=prod for a stack on AWS)
+	@$(DEV)/python -m localcloud redrive $(STACK)
 
 sample: env-dev ## Write HAAS_VF4.zip, a package to try the API with
 	@$(DEV)/python -m localcloud.samples HAAS_VF4

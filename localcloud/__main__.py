@@ -1,4 +1,4 @@
-"""The command behind `make up`, `make down`, `make status`, `make logs` and `make migrate`."""
+"""The command behind `make up`, `down`, `status`, `logs`, `migrate` and `redrive`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -21,7 +21,7 @@ from localcloud.progress import CommandError, fail, say
 from localcloud.supervisor import Servers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 LINES_BEFORE_FOLLOWING = 20
 FOLLOW_SECONDS = 0.3
@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.add_argument("--no-follow", action="store_true", help="print what is there and end")
     migrate = command("migrate", run_migrate, "bring the database schema up to date")
     migrate.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
+
+    redrive = command("redrive", run_redrive, "put parked messages back into the ingest queue")
+    redrive.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
 
     release = command("release", run_release, "print the parameter values of a deploy to AWS")
     release.add_argument("--config-env", required=True, help="as samconfig.toml names it")
@@ -138,18 +141,43 @@ def run_release(arguments: argparse.Namespace) -> int:
 
 
 def run_migrate(arguments: argparse.Namespace) -> int:
-    if arguments.config_env is None:
-        result = load_state(arguments.state).invoke("MigrateFunctionName")
-    else:
-        config = sam.config(ROOT, arguments.config_env)
-        session = boto3.session.Session(region_name=config.get("region"), profile_name=config.get("profile"))
-        stacks = session.client("cloudformation").describe_stacks(StackName=config["stack_name"])["Stacks"]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
-        # A migration may take its function's five minutes, and invoking it twice is not the same as once.
-        patient = Config(read_timeout=310, retries={"max_attempts": 0})
-        result = invoke(session.client("lambda", config=patient), outputs["MigrateFunctionName"], {})
-    say(f"Migrated: {result}")
+    outputs, client = _stack(arguments)
+    say(f"Migrated: {invoke(client('lambda'), outputs['MigrateFunctionName'], {})}")
     return 0
+
+
+def run_redrive(arguments: argparse.Namespace) -> int:
+    outputs, client = _stack(arguments)
+    sqs = client("sqs")
+
+    def attributes(output: str) -> dict[str, str]:
+        answer = sqs.get_queue_attributes(QueueUrl=outputs[output], AttributeNames=["All"])
+        found: dict[str, str] = answer["Attributes"]
+        return found
+
+    parked = attributes("ParkingLotQueueUrl")
+    waiting = int(parked["ApproximateNumberOfMessages"])
+    if waiting:
+        sqs.start_message_move_task(
+            SourceArn=parked["QueueArn"], DestinationArn=attributes("IngestQueueUrl")["QueueArn"]
+        )
+    say(f"{waiting} parked messages are on their way back into the ingest queue.")
+    return 0
+
+
+def _stack(arguments: argparse.Namespace) -> tuple[dict[str, str], Callable[[str], Any]]:
+    """Return a stack's outputs, and what makes clients for its account: the local cloud's, or one on AWS."""
+    if arguments.config_env is None:
+        cloud = load_state(arguments.state)
+        return cloud.outputs, cloud.client
+    config = sam.config(ROOT, arguments.config_env)
+    session = boto3.session.Session(region_name=config.get("region"), profile_name=config.get("profile"))
+    make: Any = session.client
+    stacks = make("cloudformation").describe_stacks(StackName=config["stack_name"])["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+    # A function may take its five minutes, and invoking it twice is not the same as once.
+    patient = Config(read_timeout=310, retries={"max_attempts": 0})
+    return outputs, lambda service: make(service, config=patient)
 
 
 if __name__ == "__main__":
