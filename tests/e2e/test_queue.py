@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from urllib.parse import quote_plus
@@ -61,12 +63,24 @@ def test_a_bad_message_in_a_batch_is_retried_alone_while_its_neighbours_finish(
         # Each object was announced twice, by S3 and by this test: still one package, ingested once.
         detail = api.get(f"/v1/packages/{package_id}").json
         assert (detail["run_count"], detail["runs"][0]["attempt"], len(detail["files"])) == (1, 1, 7)
-    _until(lambda: _counts(cloud, "DeadLetterQueueUrl")[0] == 1)
-    dead = sqs.receive_message(QueueUrl=cloud.outputs["DeadLetterQueueUrl"], AttributeNames=["All"])[
-        "Messages"
-    ]
-    assert [message["Body"] for message in dead] == ["this is not an event"]
-    sqs.delete_message(QueueUrl=cloud.outputs["DeadLetterQueueUrl"], ReceiptHandle=dead[0]["ReceiptHandle"])
+    # Delivered three times, it becomes a dead letter; nobody can read that either, so it is parked.
+    _until(lambda: _counts(cloud, "ParkingLotQueueUrl")[0] == 1)
+    _until(lambda: _counts(cloud, "DeadLetterQueueUrl") == (0, 0))
+    parking_lot = cloud.outputs["ParkingLotQueueUrl"]
+    parked = sqs.receive_message(QueueUrl=parking_lot, VisibilityTimeout=0)["Messages"]
+    assert [message["Body"] for message in parked] == ["this is not an event"]
+    # A person may put it back; nothing has changed about it, so it ends where it was.
+    moved = subprocess.run(
+        [sys.executable, "-m", "localcloud", "redrive", "--state", str(cloud.state_dir)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert moved.stdout.startswith("1 parked messages")
+    _until(lambda: _counts(cloud, "ParkingLotQueueUrl")[0] == 0)
+    _until(lambda: _counts(cloud, "ParkingLotQueueUrl")[0] == 1)
+    sqs.purge_queue(QueueUrl=parking_lot)
     _until(lambda: _counts(cloud, "IngestQueueUrl") == (0, 0))
 
 
