@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from veripost import api, errors, ingest_queue, ingestion, schemas, storage, uploads  # noqa: F401 - fills the error tree
 from veripost.errors import AppError
 from veripost.settings import FIELDS, variable
+from veripost.upkeep import sweep
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -112,6 +114,36 @@ def test_every_error_code_is_documented() -> None:
     codes |= set(re.findall(r'"code": "([a-z_]+)"', (ROOT / "template.yaml").read_text()))
     for code in sorted(codes - problems):
         assert f"`{code}`" in page, code
+
+
+def _sources() -> str:
+    folders = [ROOT / "layers/common/veripost", ROOT / "functions", ROOT / "migrations"]
+    return "\n".join(file.read_text() for folder in folders for file in folder.rglob("*.py"))
+
+
+def test_every_log_line_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs" / "telemetry.md").read_text()
+    written = set(re.findall(r'logger\.(?:info|warning|error|exception)\(\s*"([^"]+)"', _sources()))
+    table = page[page.index("| line |") : page.index("## Metrics")]
+    listed = {
+        line
+        for row in re.findall(r"^\| (`.*?) \| [A-Z]", table, re.MULTILINE)
+        for line in re.findall(r"`(.+?)`", row)
+    }
+    assert written - listed == set()
+    assert {line for line in listed if line not in _sources()} == set()
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs" / "telemetry.md").read_text()
+    calls = re.findall(r"telemetry\.emit\(\s*\{(.*?)\}", _sources(), re.DOTALL)
+    emitted = {name for call in calls for name in re.findall(r'"(\w+)":', call)}
+    emitted |= {sweep._metric(field.name) for field in dataclasses.fields(sweep.Swept)}
+    emitted |= {f"{state.capitalize()}Duration" for state in ("validating", "storing", "parsing")}
+    emitted |= {"IngestionDuration"}
+    table = page[page.index("| metric |") : page.index("The template has a dashboard")]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == emitted
 
 
 def test_every_make_target_is_documented() -> None:
