@@ -21,6 +21,7 @@ PROGRAMS: Final = {
     "cold_start": ("--save",),
     "local_cloud": ("--save",),
     "engine": ("--save",),
+    "memory_curve": ("--save",),
     "cost_model": ("--save",),
     "report": (),
 }

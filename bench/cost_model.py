@@ -29,7 +29,7 @@ SQS_REQUEST: Final = 0.40 / 1e6
 API_REQUEST: Final = 3.50 / 1e6  # REST API
 
 PUT_DELAY_MS: Final = 25
-INGEST_GB: Final = 1769 / 1024  # IngestMemoryMb's default: one CPU
+INGEST_GB: Final = 1769 / 1024  # one CPU, which is what the measured processes have
 API_GB, API_SECONDS, API_CALLS = 512 / 1024, 0.05, 4  # announce, and ask three times for the status
 SQS_CALLS: Final = 3  # S3 sends, Lambda receives and deletes
 PACKAGES: Final = 1_000

@@ -18,6 +18,7 @@ from bench.local_cloud import TITLES
 from bench.object_writers import WRITERS
 from bench.processes import ROOT
 from bench.rows import BAR_MICROSECONDS
+from bench.workloads import ARCHIVES
 
 PAGE: Final = ROOT / "docs" / "performance.md"
 CHART: Final = ROOT / "docs" / "performance.svg"
@@ -239,6 +240,35 @@ def cost_model(section: dict[str, Any]) -> Iterator[str]:
     CHART.write_text(draw(lines))
 
 
+def memory_curve(section: dict[str, Any]) -> Iterator[str]:
+    """Tell how duration and price depend on the function's memory."""
+    yield "### Memory of the ingest function"
+    yield ""
+    yield (
+        f"`python -m bench.memory_curve`, {measured(section)} The worker gets the CPU that Lambda gives for"
+        " the memory. Seconds, and dollars of compute for 1,000 packages."
+    )
+    yield ""
+    sizes = list(dict.fromkeys(line["archive"] for line in section["lines"]))
+    found = {(line["memory_mb"], line["archive"]): line for line in section["lines"]}
+    rows = [
+        [
+            f"{memory:,} MB",
+            *(
+                f"{found[memory, size]['seconds']:.2f} s, ${found[memory, size]['dollars']:.4f}"
+                for size in sizes
+            ),
+        ]
+        for memory in dict.fromkeys(line["memory_mb"] for line in section["lines"])
+    ]
+    titles = [f"{ARCHIVES[size].count:,} files, {ARCHIVES[size].plain_bytes / 1e6:,.0f} MB" for size in sizes]
+    yield from table("|".join(["memory", *titles]), rows)
+
+
+def _priced(line: dict[str, Any]) -> str:
+    return f"{line['seconds']:.2f} s, ${line['dollars']:.4f}"
+
+
 def draw(lines: list[dict[str, Any]]) -> str:
     """Return the chart of cost against size."""
     by_name = {line["archive"]: line for line in lines}
@@ -267,6 +297,7 @@ SECTIONS: Final[dict[str, tuple[Callable[[dict[str, Any]], Iterator[str]], ...]]
     "cold_start": (cold_start,),
     "local_cloud": (local_cloud,),
     "object_writers": (object_writers,),
+    "memory_curve": (memory_curve,),
     "cost_model": (cost_model,),
 }
 

@@ -68,6 +68,11 @@ class Worker:
         )
         self._verify()
 
+    @property
+    def pid(self) -> int:
+        """The process that does the work."""
+        return self._process.pid
+
     def _verify(self) -> None:
         """Ingest the first package and compare every object that arrived with what was packed."""
         archive = workloads.ARCHIVES["warm-up"]

@@ -123,7 +123,7 @@ class Settings:
     max_ratio: int = _setting(200, "highest compression ratio of a file above 1 MiB", _positive)
 
     ingest_memory_mb: int = _setting(
-        1769, "memory of the ingest function; Lambda gives one CPU for each 1,769 MB", _positive
+        1024, "memory of the ingest function; Lambda gives one CPU for each 1,769 MB", _positive
     )
     ingest_timeout_seconds: int = _setting(
         300, "longest run of the ingest function: a worker that lost its lease may write that long", _positive
