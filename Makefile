@@ -17,7 +17,7 @@ TEST_PARTS := lint types imports validate unit integration e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status logs migrate redrive sample test lint types imports validate unit integration e2e \
-	format corpus fuzz atheris agreement bench lock deploy clean env-dev env-localcloud env-sam
+	format corpus fuzz atheris agreement bench openapi lock deploy clean env-dev env-localcloud env-sam
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +117,10 @@ bench: env-dev ## Measure everything in bench/ and write it into docs/performanc
 
 COMPILE = .local/tools/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python $(DEV)/python --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+openapi: env-dev ## Write the API's description anew (functions/status/openapi.json)
+	@PYTHONPATH=layers/common $(DEV)/python -m veripost.openapi > .local/openapi.json
+	@mv .local/openapi.json functions/status/openapi.json
 
 lock: env-dev ## Pin what requirements/*.in ask for (UPGRADE=1: the newest versions of everything)
 	@$(COMPILE) --python-version 3.13 layers/common/requirements.in -o layers/common/requirements.txt

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 
 from aws_lambda_powertools.event_handler.api_gateway import Router
 
 from veripost import catalog
-from veripost.api import Answer, answer, identifier, make_handler, page_of, redirect
+from veripost.api import (
+    Answer,
+    answer,
+    description,
+    description_page,
+    identifier,
+    make_handler,
+    page_of,
+    redirect,
+)
 from veripost.db import get_engine
 from veripost.settings import get_settings
 from veripost.storage import get_storage
 
 router = Router()
+_DESCRIPTION = Path(__file__).with_name("openapi.json")  # written by veripost.openapi
 
 
 @router.get("/v1/health")
@@ -20,6 +31,16 @@ def health() -> Answer:
     settings = get_settings()
     found = catalog.health(get_engine(settings), get_storage(settings))
     return answer(found, HTTPStatus.OK if found.status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@router.get("/v1/openapi.json")
+def get_description() -> Answer:
+    return description(_DESCRIPTION.read_text())
+
+
+@router.get("/v1/docs")
+def get_description_page() -> Answer:
+    return description_page(_DESCRIPTION.read_text())
 
 
 @router.get("/v1/packages")

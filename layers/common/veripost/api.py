@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -86,6 +87,37 @@ def make_handler(
 def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     """Return `model` as JSON."""
     return Response(status_code=status, content_type=_JSON, body=model.model_dump_json())
+
+
+def description(text: str) -> Answer:
+    """Return the API's description, a JSON text."""
+    return Response(
+        status_code=HTTPStatus.OK,
+        content_type=_JSON,
+        body=text,
+        headers={"Cache-Control": "public, max-age=300"},
+    )
+
+
+def description_page(text: str) -> Answer:
+    """Return the API's description as a page to read and to try; it loads nothing from elsewhere."""
+    # Its scripts are 1.7 MB that no other request needs.
+    from aws_lambda_powertools.event_handler.openapi import swagger_ui
+
+    files = Path(swagger_ui.__file__).parent
+    page = swagger_ui.generate_swagger_html(
+        text,
+        (files / "swagger-ui-bundle.min.js").read_text(),
+        (files / "swagger-ui.min.css").read_text(),
+        swagger_base_url="",
+        oauth2_config=None,
+    )
+    headers = {
+        "Cache-Control": "public, max-age=300",
+        "Content-Security-Policy": "default-src 'self'; script-src 'unsafe-inline';"
+        " style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
+    }
+    return Response(status_code=HTTPStatus.OK, content_type="text/html", body=page, headers=headers)
 
 
 def no_content() -> Answer:

@@ -1,0 +1,391 @@
+"""The API's description in OpenAPI 3.1, made from the models and errors that the code uses.
+
+    python -m veripost.openapi > functions/status/openapi.json      (`make openapi`)
+
+The status function serves that file; a test compares it with what this module makes, and the routes named
+here with those of the functions and of the template. Nothing imports this module at run time.
+https://spec.openapis.org/oas/v3.1.1.html
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+import veripost
+from veripost import schemas
+from veripost.errors import (
+    AppError,
+    InvalidFields,
+    InvalidRequest,
+    NotAZip,
+    NotFound,
+    PackageRefused,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
+
+type Schema = dict[str, Any]
+
+_JSON: Final = "application/json"
+_REF: Final = "#/components/schemas/{model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """One code that a route can answer with."""
+
+    code: str
+    status: HTTPStatus
+    message: str
+    detail: str | None = None
+
+
+def _of(kind: type[AppError], status: HTTPStatus, detail: str | None = None) -> Error:
+    return Error(kind.code, status, kind.message, detail)
+
+
+_ERRORS: Final = (
+    _of(InvalidRequest, HTTPStatus.BAD_REQUEST, "Invalid JSON: expected value at line 1 column 1"),
+    _of(NotAZip, HTTPStatus.BAD_REQUEST, "the file begins with 'Rar!'"),
+    _of(InvalidFields, HTTPStatus.UNPROCESSABLE_ENTITY, "limit: must be a whole number from 1 to 200"),
+    Error(
+        "forbidden_extension",
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "prog.NC is a file of a kind that does not belong into a package. And 1 more problem was found.",
+        "the extension is .NC",
+    ),
+    _of(PackageRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
+    Error("package_not_found", HTTPStatus.NOT_FOUND, "There is no such package."),
+    Error("file_not_found", HTTPStatus.NOT_FOUND, "There is no such file in this package."),
+    Error("route_not_found", HTTPStatus.NOT_FOUND, NotFound.message, "/v1/nowhere"),
+    Error("not_uploaded", HTTPStatus.CONFLICT, "Nothing has been uploaded for this package yet."),
+    Error(
+        "package_busy",
+        HTTPStatus.CONFLICT,
+        "This package is being worked on. Please try again in a moment.",
+        "a worker holds the job's lease",
+    ),
+    Error(
+        "original_missing",
+        HTTPStatus.CONFLICT,
+        "The uploaded file is no longer in the store, so the package cannot be processed again.",
+    ),
+    _of(TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "5000000 bytes is above 4194304"),
+    _of(UnsupportedMedia, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    Error(
+        "throttled",
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too many requests at once. Please try again in a moment.",
+    ),
+    _of(AppError, HTTPStatus.INTERNAL_SERVER_ERROR),
+    _of(Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+ERRORS: Final = {error.code: error for error in _ERRORS}
+
+# What any route can answer, and any route that needs a key.
+ALWAYS: Final = ("invalid_request", "route_not_found", "throttled", "internal_error", "unavailable")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A parameter of the query string."""
+
+    name: str
+    schema: Schema
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """A 302 to a short-lived URL of the bytes."""
+
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation: what it takes, and every answer that it can give."""
+
+    method: str
+    path: str
+    summary: str
+    tag: str
+    answers: Mapping[HTTPStatus, type[BaseModel] | Redirect | None]
+    errors: tuple[str, ...] = ()
+    query: tuple[Query, ...] = ()
+    body: type[BaseModel] | None = None
+    form: Schema | None = None
+    aliases: tuple[str, ...] = field(default=())
+
+
+_LIMIT: Final = Query(
+    "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "how many on a page"
+)
+_CURSOR: Final = Query("cursor", {"type": "string"}, "`next_cursor` of an earlier page, exactly as it was")
+_PAGE: Final = (_LIMIT, _CURSOR)
+_UPLOAD: Final[Schema] = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {"type": "string", "contentMediaType": "application/zip", "description": "at most 4 MiB"},
+        "platform": {"type": "string", "default": "camworks"},
+    },
+}
+_PACKAGE: Final = ("package_not_found",)
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        "/v1/health",
+        "Whether every part answers",
+        "service",
+        {HTTPStatus.OK: schemas.Health, HTTPStatus.SERVICE_UNAVAILABLE: schemas.Health},
+    ),
+    Route("GET", "/v1/openapi.json", "This description", "service", {HTTPStatus.OK: None}),
+    Route("GET", "/v1/docs", "This description, as a page", "service", {HTTPStatus.OK: None}),
+    Route(
+        "POST",
+        "/v1/packages",
+        "Announce a package and get a form to upload it with",
+        "packages",
+        {HTTPStatus.ACCEPTED: schemas.AcceptedWithForm},
+        errors=("invalid_fields", "package_refused", "too_large"),
+        body=schemas.CreatePackage,
+    ),
+    Route(
+        "POST",
+        "/v1/packages/upload",
+        "Upload a package of at most 4 MiB in one call",
+        "packages",
+        {HTTPStatus.ACCEPTED: schemas.Accepted},
+        errors=("not_a_zip", "forbidden_extension", "too_large", "unsupported_media_type"),
+        form=_UPLOAD,
+        aliases=("/v1/posts/upload",),
+    ),
+    Route(
+        "GET",
+        "/v1/packages",
+        "List packages",
+        "packages",
+        {HTTPStatus.OK: schemas.PackageList},
+        errors=("invalid_fields",),
+        query=_PAGE,
+        aliases=("/v1/posts",),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}",
+        "One package with its first files, findings and jobs",
+        "packages",
+        {HTTPStatus.OK: schemas.PackageDetail},
+        errors=_PACKAGE,
+        aliases=("/v1/posts/{id}",),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/status",
+        "How far a package is",
+        "packages",
+        {HTTPStatus.OK: schemas.StatusView},
+        errors=_PACKAGE,
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/files",
+        "All files of a package, by name",
+        "files",
+        {HTTPStatus.OK: schemas.FileList},
+        errors=("invalid_fields", *_PACKAGE),
+        query=_PAGE,
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/problems",
+        "All findings in a package",
+        "packages",
+        {HTTPStatus.OK: schemas.ProblemList},
+        errors=("invalid_fields", *_PACKAGE),
+        query=_PAGE,
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/files/{file_id}/download",
+        "The identical bytes of one file",
+        "files",
+        {HTTPStatus.FOUND: Redirect("the file, for a few minutes")},
+        errors=("file_not_found", *_PACKAGE),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/archive",
+        "The original archive, exactly as it landed",
+        "files",
+        {HTTPStatus.FOUND: Redirect("the archive, for a few minutes")},
+        errors=("not_uploaded", *_PACKAGE),
+    ),
+    Route(
+        "DELETE",
+        "/v1/packages/{id}",
+        "Delete a package, its files and its original",
+        "packages",
+        {HTTPStatus.NO_CONTENT: None, HTTPStatus.ACCEPTED: schemas.DeletionView},
+        errors=("package_busy", *_PACKAGE),
+    ),
+    Route(
+        "POST",
+        "/v1/packages/{id}/replay",
+        "Process the kept original of a package again",
+        "packages",
+        {HTTPStatus.ACCEPTED: schemas.Accepted},
+        errors=("package_busy", "original_missing", *_PACKAGE),
+    ),
+    Route(
+        "POST",
+        "/v1/replays",
+        "Process the kept originals of many packages again",
+        "packages",
+        {HTTPStatus.ACCEPTED: schemas.Replays},
+        errors=("invalid_fields",),
+        body=schemas.ReplayMany,
+    ),
+)
+
+
+def document() -> Schema:
+    """Return the whole description."""
+    models = {model for route in ROUTES for model in _models_of(route)} | {schemas.ErrorBody}
+    inputs = {route.body for route in ROUTES if route.body is not None}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, definitions = models_json_schema(
+        [(model, "validation" if model in inputs else "serialization") for model in ordered],
+        ref_template=_REF,
+    )
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "VeriPost",
+            "version": veripost.__version__,
+            "summary": "Packages of vendor files, verified, recorded and served byte for byte.",
+            "license": {"name": "See LICENSE", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "..", "description": "the stage that served this file"}],
+        "paths": dict(_paths()),
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _models_of(route: Route) -> Iterator[type[BaseModel]]:
+    if route.body is not None:
+        yield route.body
+    for answer in route.answers.values():
+        if isinstance(answer, type):
+            yield answer
+
+
+def _paths() -> Iterator[tuple[str, Schema]]:
+    found: dict[str, Schema] = {}
+    for route in ROUTES:
+        for path in (route.path, *route.aliases):
+            item = found.setdefault(path, {})
+            item[route.method.lower()] = _operation(route, path)
+    yield from sorted(found.items())
+
+
+def _operation(route: Route, path: str) -> Schema:
+    operation: Schema = {
+        "operationId": _operation_id(route.method, path),
+        "summary": route.summary,
+        "tags": [route.tag],
+        "parameters": [*_path_parameters(path), *(_query_parameter(each) for each in route.query)],
+        "responses": {str(status.value): answer for status, answer in sorted(_answers(route).items())},
+    }
+    if route.body is not None:
+        schema = {"$ref": _REF.format(model=route.body.__name__)}
+        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+    if route.form is not None:
+        content = {"multipart/form-data": {"schema": route.form}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _operation_id(method: str, path: str) -> str:
+    words = [part.strip("{}").replace(".", "_") for part in path.split("/")[2:]]
+    return "_".join([method.lower(), *words])
+
+
+def _path_parameters(path: str) -> Iterator[Schema]:
+    for part in path.split("/"):
+        if part.startswith("{"):
+            yield {
+                "name": part.strip("{}"),
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "format": "uuid"},
+            }
+
+
+def _query_parameter(query: Query) -> Schema:
+    return {"name": query.name, "in": "query", "schema": query.schema, "description": query.description}
+
+
+def _answers(route: Route) -> dict[HTTPStatus, Schema]:
+    answers = {status: _answer(route, status, given) for status, given in route.answers.items()}
+    by_status: dict[HTTPStatus, list[Error]] = {}
+    for code in dict.fromkeys((*route.errors, *ALWAYS)):
+        by_status.setdefault(ERRORS[code].status, []).append(ERRORS[code])
+    for status, errors in by_status.items():
+        if status not in answers:
+            answers[status] = _error_answer(status, errors)
+    return answers
+
+
+def _answer(route: Route, status: HTTPStatus, given: type[BaseModel] | Redirect | None) -> Schema:
+    if isinstance(given, Redirect):
+        location = {"schema": {"type": "string", "format": "uri"}, "required": True}
+        return {
+            "description": given.description,
+            "headers": {"Location": location},
+            "content": {_JSON: {"schema": {"type": "object"}}},
+        }
+    if given is not None:
+        schema: Schema = {"$ref": _REF.format(model=given.__name__)}
+        return {"description": status.phrase, "content": {_JSON: {"schema": schema}}}
+    if status is HTTPStatus.NO_CONTENT:
+        return {"description": status.phrase}
+    page = {"text/html": {"schema": {"type": "string"}}}
+    description = {_JSON: {"schema": {"type": "object"}}}
+    return {"description": status.phrase, "content": page if route.path.endswith("/docs") else description}
+
+
+def _error_answer(status: HTTPStatus, errors: list[Error]) -> Schema:
+    examples = {
+        error.code: {
+            "value": {
+                "code": error.code,
+                "message": error.message,
+                "detail": error.detail,
+                "request_id": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+            }
+        }
+        for error in errors
+    }
+    schema = {"$ref": _REF.format(model=schemas.ErrorBody.__name__)}
+    return {"description": status.phrase, "content": {_JSON: {"schema": schema, "examples": examples}}}
+
+
+def text() -> str:
+    """Return the description as it is committed and served."""
+    return json.dumps(document(), indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
