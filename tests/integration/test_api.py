@@ -17,13 +17,23 @@ from urllib3.filepost import encode_multipart_formdata
 from functions.status import app as status_app
 from functions.upload import app as upload_app
 from localcloud import samples
-from veripost import db, ingestion, queries, settings
+from veripost import db, ingestion, keys, queries, settings
 from veripost.ingest_queue import LandedObject
 from veripost.models import post_packages
+from veripost.schemas import CreateKey
 from veripost.storage import Storage, get_storage
 
 CONTEXT = SimpleNamespace(aws_request_id="req-1", function_name="f")
 GOOD = {"MILL.SRC": b":SECTION=A\r\n", "MILL.LIB": b"*lib\r\n"}
+
+
+_key = ""  # of the module's own database; every call sends it unless it sends headers of its own
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _admin(engine: Engine) -> None:
+    global _key  # noqa: PLW0603
+    _key = keys.mint(engine, CreateKey.model_validate({"client_name": "tests", "scopes": ["admin"]})).key
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +75,7 @@ def _call(
             "httpMethod": method,
             "path": path,
             "resource": path,
-            "headers": headers or {},
+            "headers": {"x-api-key": _key} | (headers or {}),
             "multiValueHeaders": {},
             "queryStringParameters": query,
             "multiValueQueryStringParameters": None,

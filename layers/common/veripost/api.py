@@ -1,4 +1,6 @@
-"""HTTP: one resolver per function, one place that maps errors to answers, one line of log per request."""
+"""HTTP: one resolver per function, one door-keeper, one place that maps errors to answers, one line of log
+per request.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,18 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from veripost import db, telemetry
+from veripost.api_key import Scope
+from veripost.authentication import Caller, get_authenticator
 from veripost.errors import (
     AppError,
     Conflict,
+    Forbidden,
     InvalidFields,
     InvalidRequest,
     NotFound,
     PackageRefused,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UnsupportedMedia,
     printable,
@@ -40,11 +46,17 @@ if TYPE_CHECKING:
 Answer = Response[Any]
 _JSON = "application/json"
 
+# What anybody may read; every other route declares with `needs` which scope it asks of a key.
+OPEN_PATHS = frozenset({"/v1/health", "/v1/openapi.json", "/v1/docs"})
+_needed: dict[Callable[..., Any], Scope] = {}
+
 # The first class that matches wins; what matches none is our own mistake.
 _STATUS: tuple[tuple[type[AppError], HTTPStatus], ...] = (
     (InvalidRequest, HTTPStatus.BAD_REQUEST),
     (InvalidFields, HTTPStatus.UNPROCESSABLE_ENTITY),
     (PackageRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
     (NotFound, HTTPStatus.NOT_FOUND),
     (Conflict, HTTPStatus.CONFLICT),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -65,9 +77,10 @@ def make_handler(
             telemetry.configure(
                 level=settings.log_level, as_json=settings.log_json, environment=settings.environment
             )
-            resolvers.append(_resolver(router, settings))
+            resolvers.append(_resolver(router, settings, get_settings))
         started = time.perf_counter()
-        with logger.append_context_keys(request_id=_request_id(event), **_package_in(event)):
+        # `client` is filled in once the key is known, so that the last line of a request has it, too.
+        with logger.append_context_keys(request_id=_request_id(event), client=None, **_package_in(event)):
             answer: dict[str, Any] = resolvers[0].resolve(event, context)
             logger.info(
                 "request",
@@ -83,9 +96,35 @@ def make_handler(
     return handler
 
 
+def needs[Route: Callable[..., Answer]](scope: Scope) -> Callable[[Route], Route]:
+    """Declare that a route is for keys with `scope`. One that declares nothing is a 404 to everybody."""
+
+    def declare(route: Route) -> Route:
+        _needed[route] = scope
+        return route
+
+    return declare
+
+
+def caller(router: Router) -> Caller:
+    """Return whose key this request came with."""
+    found: Caller = router.context["caller"]
+    return found
+
+
 def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     """Return `model` as JSON."""
     return Response(status_code=status, content_type=_JSON, body=model.model_dump_json())
+
+
+def secret(model: BaseModel, status: HTTPStatus) -> Answer:
+    """Return `model` as JSON that nobody on the way may keep."""
+    return Response(
+        status_code=status,
+        content_type=_JSON,
+        body=model.model_dump_json(),
+        headers={"Cache-Control": "no-store"},
+    )
 
 
 def no_content() -> Answer:
@@ -172,8 +211,7 @@ def uploaded_file(router: Router) -> UploadedFile:
     from python_multipart import parse_form
     from python_multipart.exceptions import FormParserError
 
-    headers = {name.casefold(): value for name, value in (router.current_event.headers or {}).items()}
-    content_type = headers.get("content-type", "")
+    content_type = _header(router.current_event.headers, "Content-Type")
     if not content_type.casefold().startswith("multipart/form-data"):
         raise UnsupportedMedia(
             "Send the ZIP as a form with a part called file (curl -F file=@package.zip).",
@@ -234,6 +272,37 @@ def _raw_body(router: Router) -> bytes:
         raise InvalidRequest("The body of the request could not be decoded.", detail=str(error)) from error
 
 
+def _header(headers: Mapping[str, str] | None, name: str) -> str:
+    """Return a request's header, whatever the case of its name; empty if it is not there."""
+    wanted = name.casefold()
+    return next((value for key, value in (headers or {}).items() if key.casefold() == wanted), "")
+
+
+# -- the door
+
+
+def _door_keeper(get_settings: Callable[[], Settings]) -> Callable[[Any, Callable[..., Answer]], Answer]:
+    """Return the middleware that lets a request through to its route, or refuses it."""
+
+    def keep(app: Any, next_middleware: Callable[..., Answer]) -> Answer:
+        event, route = app.current_event, app.context["_route"]
+        # A browser asks first without a key; what it then may do is decided when it does it.
+        if event.http_method == "OPTIONS" or route.path in OPEN_PATHS:
+            return next_middleware(app)
+        scope = _needed.get(route.func)
+        if scope is None:
+            raise NotFound(code="route_not_found", detail=event.path)
+        settings = get_settings()
+        key = _header(event.headers, settings.api_key_header)
+        who = get_authenticator(settings).authenticate(key)
+        logger.append_keys(client=who.client_name)
+        who.require(scope)
+        app.append_context(caller=who)
+        return next_middleware(app)
+
+    return keep
+
+
 # -- errors
 
 
@@ -246,7 +315,9 @@ def _package_in(event: Mapping[str, Any]) -> dict[str, str]:
     return {"package_id": printable(package_id)} if package_id else {}
 
 
-def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
+def _resolver(
+    router: Router, settings: Settings, get_settings: Callable[[], Settings]
+) -> APIGatewayRestResolver:
     cors = None
     if settings.cors_origins:
         first, *others = settings.cors_origins
@@ -259,9 +330,11 @@ def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
         )
     app = APIGatewayRestResolver(cors=cors)
     app.include_router(router)
+    app.use([_door_keeper(get_settings)])
 
     # A browser's preflight is answered here for every path, and must name the verbs of other functions too.
-    # It has a variable because Powertools tries paths without one first, and this must come last.
+    # It has a variable because Powertools tries paths without one first, and this must come last. It declares
+    # no scope, so the door-keeper turns everybody away.
     @app.route("/<first>.*", method=["DELETE", "GET", "POST"])
     def route_not_found(first: str) -> Answer:
         raise NotFound(code="route_not_found", detail=f"/{first}")
@@ -276,6 +349,8 @@ def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
             or None,
         )
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        if status is HTTPStatus.UNAUTHORIZED:  # RFC 9110, 15.5.2: it must say how
+            headers["WWW-Authenticate"] = f'ApiKey header="{settings.api_key_header}"'
         return Response(
             status_code=status,
             content_type=_JSON,

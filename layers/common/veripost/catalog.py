@@ -23,6 +23,8 @@ from veripost.schemas import (
     FileList,
     FileView,
     Health,
+    KeyList,
+    KeyView,
     PackageDetail,
     PackageList,
     PackageSummary,
@@ -70,10 +72,7 @@ def list_packages(engine: Engine, *, limit: int, cursor: str | None) -> PackageL
     InvalidFields
         `cursor` is not one that this function handed out.
     """
-    after = None
-    if cursor is not None:
-        created_at, package_id = _read_cursor(cursor, _moment, UUID)
-        after = Position(created_at, package_id)
+    after = _position(cursor)
     with engine.connect() as connection:
         rows = queries.list_packages(connection, limit=limit + 1, after=after)
     page = [PackageSummary.model_validate(row) for row in rows[:limit]]
@@ -171,6 +170,20 @@ def list_problems(engine: Engine, package_id: UUID, *, limit: int, cursor: str |
     )
 
 
+def list_keys(engine: Engine, *, limit: int, cursor: str | None) -> KeyList:
+    """Return one page of API keys, newest first, without the keys themselves. Raises `InvalidFields`."""
+    after = _position(cursor)
+    with engine.connect() as connection:
+        rows = queries.list_keys(connection, limit=limit + 1, after=after)
+    page = [KeyView.model_validate(row) for row in rows[:limit]]
+    last = page[-1] if len(rows) > limit else None
+    return KeyList(
+        keys=page,
+        count=len(page),
+        next_cursor=_make_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
+    )
+
+
 def file_url(engine: Engine, storage: Storage, package_id: UUID, file_id: UUID, *, seconds: int) -> str:
     """Return a short-lived URL of one file's identical bytes. Raises `NotFound`."""
     with engine.connect() as connection:
@@ -230,6 +243,13 @@ def _read_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...]
             "That page does not exist: use next_cursor exactly as an earlier page gave it.",
             detail="cursor is not valid",
         ) from error
+
+
+def _position(cursor: str | None) -> Position | None:
+    if cursor is None:
+        return None
+    created_at, row_id = _read_cursor(cursor, _moment, UUID)
+    return Position(created_at, row_id)
 
 
 def _moment(text: str) -> datetime:

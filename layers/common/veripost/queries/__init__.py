@@ -26,6 +26,7 @@ from veripost.queries.jobs import (
     list_runs,
     renew_lease,
 )
+from veripost.queries.keys import add_key, find_key, list_keys, note_key_use, revoke_key
 from veripost.queries.packages import (
     Position,
     Source,
@@ -70,6 +71,7 @@ __all__ = [
     "StoredFile",
     "Waiting",
     "add_event",
+    "add_key",
     "add_landed_package",
     "add_package",
     "advance",
@@ -82,6 +84,7 @@ __all__ = [
     "end_cleanup",
     "expire_upload",
     "fail_job",
+    "find_key",
     "finish_deletion",
     "finish_ready",
     "finish_refused",
@@ -92,9 +95,11 @@ __all__ = [
     "interrupt_job",
     "known_versions",
     "list_files",
+    "list_keys",
     "list_packages",
     "list_runs",
     "load_cursor",
+    "note_key_use",
     "note_requeued",
     "oldest_event_age",
     "oldest_events",
@@ -105,6 +110,7 @@ __all__ = [
     "recorded_keys",
     "remove_unstarted_package",
     "renew_lease",
+    "revoke_key",
     "save_cursor",
     "start_replay",
     "start_replays",

@@ -48,9 +48,10 @@ def add_package(
     source: Source,
     trigger: Trigger,
     size_bytes: int,
+    created_by: str | None = None,
 ) -> UUID:
     """Record a new package whose bytes are still to come, with its first job; return the job's id."""
-    values = _package_values(package_id, name, platform, source, size_bytes)
+    values = _package_values(package_id, name, platform, source, size_bytes) | {"created_by": created_by}
     connection.execute(insert(post_packages).values(values))
     return add_run(connection, package_id, trigger)
 
