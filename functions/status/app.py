@@ -7,7 +7,18 @@ from http import HTTPStatus
 from aws_lambda_powertools.event_handler.api_gateway import Router
 
 from veripost import catalog
-from veripost.api import Answer, answer, identifier, make_handler, needs, page_of, redirect
+from veripost.api import (
+    Answer,
+    answer,
+    identifier,
+    is_news,
+    make_handler,
+    needs,
+    page_of,
+    redirect,
+    unless_known,
+    wait_of,
+)
 from veripost.api_key import Scope
 from veripost.db import get_engine
 from veripost.settings import get_settings
@@ -35,13 +46,24 @@ def list_packages() -> Answer:
 @router.get("/v1/posts/<id>")
 @needs(Scope.READ)
 def get_package(id: str) -> Answer:
-    return answer(catalog.get_detail(get_engine(get_settings()), identifier(id)))
+    detail = catalog.get_detail(get_engine(get_settings()), identifier(id))
+    again = catalog.ask_again_after(detail.status, detail.updated_at)
+    return unless_known(router, detail, retry_after=again)
 
 
 @router.get("/v1/packages/<id>/status")
 @needs(Scope.READ)
 def get_status(id: str) -> Answer:
-    return answer(catalog.get_status(get_engine(get_settings()), identifier(id)))
+    settings = get_settings()
+    shown = catalog.wait_for_status(
+        get_engine(settings),
+        identifier(id),
+        seconds=wait_of(router),
+        is_news=is_news(router),
+        most=settings.max_waiting,
+    )
+    again = catalog.ask_again_after(shown.status, shown.updated_at)
+    return unless_known(router, shown, retry_after=again)
 
 
 @router.get("/v1/packages/<id>/files")

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from functions.status import app as status_app
 from functions.upload import app as upload_app
 from migrations import app as migrations
+from tests.integration.gateway import call
 from veripost import api_key, authentication, catalog, db, keys, queries, settings
 from veripost.authentication import CACHE_SECONDS, CACHED_KEYS, Authenticator
 from veripost.errors import InvalidFields, NotFound, Unauthenticated
@@ -327,22 +328,7 @@ def deployed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 def _call(app: Any, method: str, path: str, *, key: str = "", body: object = None) -> tuple[int, Any, Any]:
-    answer = app.handler(
-        {
-            "httpMethod": method,
-            "path": path,
-            "resource": path,
-            "headers": {"x-api-key": key} if key else {},
-            "multiValueHeaders": {},
-            "queryStringParameters": None,
-            "requestContext": {"requestId": "req-1", "stage": "api"},
-            "body": None if body is None else json.dumps(body),
-            "isBase64Encoded": False,
-        },
-        SimpleNamespace(aws_request_id="req-1"),
-    )
-    sent = {name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()}
-    return answer["statusCode"], json.loads(answer["body"] or "{}"), sent
+    return call(app, method, path, key=key, body=None if body is None else json.dumps(body))
 
 
 @pytest.mark.usefixtures("deployed")

@@ -5,6 +5,7 @@ per request.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import time
 from collections.abc import Callable, Mapping
@@ -69,19 +70,19 @@ def make_handler(
     router: Router, get_settings: Callable[[], Settings]
 ) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """Return the Lambda handler that serves `router`; it reads the settings at its first request."""
-    resolvers: list[APIGatewayRestResolver] = []
+    made: list[tuple[Settings, APIGatewayRestResolver]] = []
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-        if not resolvers:
-            settings = get_settings()
+        settings = get_settings()
+        if not made or made[0][0] is not settings:
             telemetry.configure(
                 level=settings.log_level, as_json=settings.log_json, environment=settings.environment
             )
-            resolvers.append(_resolver(router, settings, get_settings))
+            made[:] = [(settings, _resolver(router, settings))]
         started = time.perf_counter()
         # `client` is filled in once the key is known, so that the last line of a request has it, too.
         with logger.append_context_keys(request_id=_request_id(event), client=None, **_package_in(event)):
-            answer: dict[str, Any] = resolvers[0].resolve(event, context)
+            answer: dict[str, Any] = made[0][1].resolve(event, context)
             logger.info(
                 "request",
                 extra={
@@ -115,6 +116,41 @@ def caller(router: Router) -> Caller:
 def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     """Return `model` as JSON."""
     return Response(status_code=status, content_type=_JSON, body=model.model_dump_json())
+
+
+def unless_known(router: Router, model: BaseModel, *, retry_after: int | None) -> Answer:
+    """Return `model` as JSON with a strong ETag, or 304 if the client has that very document already.
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2. `retry_after` is in seconds; None leaves it out.
+    """
+    document = model.model_dump_json()
+    tag = _etag(document)
+    headers: dict[str, Any] = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if _is_known(router, tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(status_code=HTTPStatus.OK, content_type=_JSON, body=document, headers=headers)
+
+
+def is_news(router: Router) -> Callable[[BaseModel], bool]:
+    """Return a function that tells whether a document differs from the one that the client names by ETag.
+
+    To a client that names none, nothing is.
+    """
+    if not _header(router.current_event.headers, "If-None-Match"):
+        return lambda _model: False
+    return lambda model: not _is_known(router, _etag(model.model_dump_json()))
+
+
+def _etag(document: str) -> str:
+    return f'"{hashlib.sha256(document.encode()).hexdigest()[:32]}"'
+
+
+def _is_known(router: Router, tag: str) -> bool:
+    named = _header(router.current_event.headers, "If-None-Match")
+    tags = [each.strip().removeprefix("W/") for each in named.split(",")]
+    return "*" in tags or tag in tags
 
 
 def secret(model: BaseModel, status: HTTPStatus) -> Answer:
@@ -186,6 +222,15 @@ def page_of(router: Router, *, default: int = 50, most: int = 200) -> tuple[int,
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
         raise InvalidFields(detail=f"limit: must be a whole number from 1 to {most}")
     return int(text), query.get("cursor")
+
+
+def wait_of(router: Router, *, most: int = 20) -> int:
+    """Return `wait` of the query string, in seconds: 0 without. Raises `InvalidFields`."""
+    query: Mapping[str, str] = router.current_event.query_string_parameters or {}
+    text = query.get("wait", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most):
+        raise InvalidFields(detail=f"wait: must be a whole number of seconds from 0 to {most}")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +326,7 @@ def _header(headers: Mapping[str, str] | None, name: str) -> str:
 # -- the door
 
 
-def _door_keeper(get_settings: Callable[[], Settings]) -> Callable[[Any, Callable[..., Answer]], Answer]:
+def _door_keeper(settings: Settings) -> Callable[[Any, Callable[..., Answer]], Answer]:
     """Return the middleware that lets a request through to its route, or refuses it."""
 
     def keep(app: Any, next_middleware: Callable[..., Answer]) -> Answer:
@@ -292,7 +337,6 @@ def _door_keeper(get_settings: Callable[[], Settings]) -> Callable[[Any, Callabl
         scope = _needed.get(route.func)
         if scope is None:
             raise NotFound(code="route_not_found", detail=event.path)
-        settings = get_settings()
         key = _header(event.headers, settings.api_key_header)
         who = get_authenticator(settings).authenticate(key)
         logger.append_keys(client=who.client_name)
@@ -315,22 +359,20 @@ def _package_in(event: Mapping[str, Any]) -> dict[str, str]:
     return {"package_id": printable(package_id)} if package_id else {}
 
 
-def _resolver(
-    router: Router, settings: Settings, get_settings: Callable[[], Settings]
-) -> APIGatewayRestResolver:
+def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
     cors = None
     if settings.cors_origins:
         first, *others = settings.cors_origins
         cors = CORSConfig(
             allow_origin=first,
             extra_origins=others,
-            allow_headers=["Content-Type", settings.api_key_header],
-            expose_headers=["Retry-After"],
+            allow_headers=["Content-Type", "If-None-Match", settings.api_key_header],
+            expose_headers=["ETag", "Retry-After"],
             max_age=600,
         )
     app = APIGatewayRestResolver(cors=cors)
     app.include_router(router)
-    app.use([_door_keeper(get_settings)])
+    app.use([_door_keeper(settings)])
 
     # A browser's preflight is answered here for every path, and must name the verbs of other functions too.
     # It has a variable because Powertools tries paths without one first, and this must come last. It declares

@@ -144,9 +144,15 @@ class ProblemView(_Model):
 
 
 class Progress(_Model):
-    """How far a package is: files and bytes stored (known once it is `ready`)."""
+    """How far a package is, in files and (uncompressed) bytes; the totals are known while they are stored.
+
+    `bytes_received` is the size of the archive, once it has landed.
+    """
 
     files_stored: int
+    files_total: int | None
+    bytes_stored: int
+    bytes_total: int | None
     bytes_received: int | None
 
 

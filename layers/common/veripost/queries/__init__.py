@@ -13,6 +13,7 @@ from veripost.queries.deletion import (
 )
 from veripost.queries.events import Event, add_event, delete_events, oldest_event_age, oldest_events
 from veripost.queries.jobs import (
+    Amount,
     Claim,
     StoredFile,
     advance,
@@ -34,6 +35,7 @@ from veripost.queries.packages import (
     add_package,
     get_file,
     get_package,
+    get_status,
     list_files,
     list_packages,
     package_prefix,
@@ -57,9 +59,11 @@ from veripost.queries.sweeping import (
     save_cursor,
     waiting_uploads,
 )
+from veripost.queries.waiting import Slot, give_slot_back, take_slot
 
 __all__ = [
     "FINAL",
+    "Amount",
     "Busy",
     "Claim",
     "Deletion",
@@ -67,6 +71,7 @@ __all__ = [
     "Forgotten",
     "Position",
     "ReplayFilter",
+    "Slot",
     "Source",
     "StoredFile",
     "Waiting",
@@ -91,7 +96,9 @@ __all__ = [
     "forgotten_jobs",
     "get_file",
     "get_package",
+    "get_status",
     "give_back",
+    "give_slot_back",
     "interrupt_job",
     "known_versions",
     "list_files",
@@ -114,5 +121,6 @@ __all__ = [
     "save_cursor",
     "start_replay",
     "start_replays",
+    "take_slot",
     "waiting_uploads",
 ]
