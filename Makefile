@@ -16,8 +16,8 @@ LINTED := layers functions migrations localcloud tests bench
 TEST_PARTS := lint types imports validate unit integration e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs migrate redrive sample test lint types imports validate unit integration e2e \
-	format corpus fuzz atheris agreement bench openapi lock deploy clean env-dev env-localcloud env-sam
+.PHONY: help setup demo up down status logs migrate key redrive sample test lint types imports validate unit integration \
+	e2e format corpus fuzz atheris agreement bench openapi lock deploy clean env-dev env-localcloud env-sam
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,11 +44,15 @@ status: env-dev ## Show what runs, and where
 logs: env-dev ## Follow what the functions print (FUNCTION=ingest for one of them)
 	@$(DEV)/python -m localcloud logs --state $(STATE) --function "$(FUNCTION)"
 
-# CONFIG has a default, which deploys; these two mean the local cloud unless it is given.
+# CONFIG has a default, which deploys; these mean the local cloud unless it is given.
 STACK = $(if $(filter command line,$(origin CONFIG)),--config-env $(CONFIG),--state $(STATE))
 
 migrate: env-dev ## Bring the database schema up to date (CONFIG=prod for a stack on AWS, else the local cloud's)
 	@$(DEV)/python -m localcloud migrate $(STACK)
+
+key: env-dev ## Make an API key and print it (NAME=me SCOPES=admin DAYS=90; CONFIG=prod for a stack on AWS)
+	@test -n "$(NAME)" || { echo "error: say whose key it will be: make key NAME=me" >&2; exit 2; }
+	@$(DEV)/python -m localcloud key $(STACK) --name "$(NAME)" --scopes "$(or $(SCOPES),admin)" $(if $(DAYS),--days $(DAYS))
 
 redrive: env-dev ## Put parked messages back into the ingest queue (CONFIG=prod for a stack on AWS)
 	@$(DEV)/python -m localcloud redrive $(STACK)

@@ -1,4 +1,4 @@
-"""The command behind `make up`, `down`, `status`, `logs`, `migrate` and `redrive`."""
+"""The command behind `make up`, `down`, `status`, `logs`, `migrate`, `key` and `redrive`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.add_argument("--no-follow", action="store_true", help="print what is there and end")
     migrate = command("migrate", run_migrate, "bring the database schema up to date")
     migrate.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
+    key = command("key", run_key, "make an API key and print it, the only time it is shown")
+    key.add_argument("--config-env", help="for a stack on AWS, as samconfig.toml names it")
+    key.add_argument("--name", required=True, help="who will use it")
+    key.add_argument("--scopes", default="admin", help="read, write or admin; separated by commas")
+    key.add_argument("--days", type=int, help="how long it works; without: until it is revoked")
 
     redrive = command("redrive", run_redrive, "put parked messages back into the ingest queue")
     redrive.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
@@ -74,7 +79,10 @@ def run_up(arguments: argparse.Namespace) -> int:
         cloud = docker.up(arguments.state, settings)
     else:
         cloud = up(arguments.state, settings=settings)
-    say(f"\nAPI:  {cloud.api_url}\nTry:  curl {cloud.api_url}/v1/health\nEnd:  make down")
+    say(
+        f"\nAPI:  {cloud.api_url}\nTry:  curl {cloud.api_url}/v1/health\n"
+        "Key:  make key NAME=me     (every other route needs one)\nEnd:  make down"
+    )
     return 0
 
 
@@ -143,6 +151,20 @@ def run_release(arguments: argparse.Namespace) -> int:
 def run_migrate(arguments: argparse.Namespace) -> int:
     outputs, client = _stack(arguments)
     say(f"Migrated: {invoke(client('lambda'), outputs['MigrateFunctionName'], {})}")
+    return 0
+
+
+def run_key(arguments: argparse.Namespace) -> int:
+    wanted: dict[str, Any] = {"client_name": arguments.name, "scopes": arguments.scopes.split(",")}
+    if arguments.days is not None:
+        wanted["days"] = arguments.days
+    outputs, client = _stack(arguments)
+    minted = invoke(client("lambda"), outputs["MigrateFunctionName"], {"key": wanted})
+    ends = f"until {minted['expires_at']}" if minted["expires_at"] else "until it is revoked"
+    what = f"For {minted['client_name']}, {'+'.join(minted['scopes'])}, {ends}"
+    # Apart from the key, so that KEY=$(make -s key NAME=me) holds that and no more.
+    print(f"{what}. This is the only time it is shown:", file=sys.stderr, flush=True)
+    say(minted["key"])
     return 0
 
 

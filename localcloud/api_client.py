@@ -29,10 +29,11 @@ class Answer:
 
 
 class ApiClient:
-    """Talks to one deployed VeriPost."""
+    """Talks to one deployed VeriPost, with an API key or (for tests) without."""
 
-    def __init__(self, api_url: str) -> None:
+    def __init__(self, api_url: str, key: str | None = None) -> None:
         self.api_url = api_url.rstrip("/")
+        self.key = key
         self._http = urllib3.PoolManager(retries=False, timeout=60)
 
     def request(
@@ -44,23 +45,31 @@ class ApiClient:
         headers: Mapping[str, str] | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Send one request to a route, or to a whole URL; redirects are not followed."""
-        url = path if path.startswith("http") else f"{self.api_url}{path}"
+        """Send one request to a route, or (without the key) to a whole URL; redirects are not followed."""
+        elsewhere = path.startswith("http")
+        url = path if elsewhere else f"{self.api_url}{path}"
+        credentials = {"X-API-Key": self.key} if self.key and not elsewhere else {}
         content: dict[str, Any] = {"body": body} if fields is None else {"fields": dict(fields)}
-        answer = self._http.request(method, url, headers=dict(headers or {}), redirect=False, **content)
+        answer = self._http.request(
+            method, url, headers={**credentials, **(headers or {})}, redirect=False, **content
+        )
         return Answer(answer.status, answer.headers, answer.data)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str, *, headers: Mapping[str, str] | None = None) -> Answer:
         """Send a GET."""
-        return self.request("GET", path)
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, document: object) -> Answer:
+        """Send a POST with a JSON body."""
+        headers = {"Content-Type": "application/json"}
+        return self.request("POST", path, body=json.dumps(document).encode(), headers=headers)
 
     def announce(self, filename: str, data: bytes, *, with_hash: bool = True) -> Answer:
         """Ask for a presigned form for `data`."""
         document: dict[str, Any] = {"filename": filename, "size_bytes": len(data)}
         if with_hash:
             document["sha256"] = hashlib.sha256(data).hexdigest()
-        headers = {"Content-Type": "application/json"}
-        return self.request("POST", "/v1/packages", body=json.dumps(document).encode(), headers=headers)
+        return self.post("/v1/packages", document)
 
     def send_form(self, form: Mapping[str, Any], data: bytes) -> Answer:
         """Send `data` with a presigned form; S3 wants the file to be the last field."""

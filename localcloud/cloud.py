@@ -95,6 +95,11 @@ class Cloud:
         """Run a deployed function, by its name or by the output that holds it, and give what it returned."""
         return invoke(self.client("lambda"), self.outputs.get(function, function), payload or {})
 
+    def mint_key(self, client_name: str, *scopes: str, **fields: Any) -> str:
+        """Make an API key with these scopes and give it; `fields` are others of `POST /v1/keys`."""
+        wanted = {"client_name": client_name, "scopes": scopes, **fields}
+        return str(self.invoke("MigrateFunctionName", {"key": wanted})["key"])
+
     def restart_postgres(self) -> None:
         """Restart the database under the running cloud: every connection is lost, all data stays."""
         before = Servers.load(self.state_dir)

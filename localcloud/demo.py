@@ -50,7 +50,8 @@ def main() -> int:
     try:
         _title("Booting a local AWS (Postgres, LocalStack) and deploying template.yaml to it")
         with local.running(state, fsync=False) as cloud:
-            api = ApiClient(cloud.api_url)
+            # As `make key` does it: no key is there by default.
+            api = ApiClient(cloud.api_url, cloud.mint_key("demo", "write"))
             say(f"  API: {cloud.api_url}")
             say(f"  GET /v1/health: {_expect(api.get('/v1/health'), 200)}")
             _show_doors(cloud, api, tally)
@@ -103,7 +104,7 @@ class Watch:
     def __init__(self, api: ApiClient, package_id: str) -> None:
         self.package_id = package_id
         self.final: Any = None
-        self._api = ApiClient(api.api_url)  # a connection of its own, for a thread of its own
+        self._api = ApiClient(api.api_url, api.key)  # a connection of its own, for a thread of its own
         self._started = time.monotonic()
         self._thread = ThreadPoolExecutor(max_workers=1)
 

@@ -1,4 +1,8 @@
-"""The Lambda that brings the schema up to date: invoked by every deploy, and by `make migrate`."""
+"""The Lambda that brings the schema up to date: invoked by every deploy, and by `make migrate`.
+
+It also makes the first API key (`make key`): whoever may invoke it owns the deployment anyhow, so no key has
+to be there by default.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from veripost import db, telemetry
+from veripost import db, keys, telemetry
+from veripost.schemas import CreateKey
 from veripost.settings import get_settings
 
 
@@ -30,10 +35,17 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-def handler(_event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Upgrade to the newest revision and tell which one that is and which extensions exist."""
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Upgrade to the newest revision and tell which one that is and which extensions exist.
+
+    `{"key": {"client_name", "scopes", ...}}`, with the fields of `POST /v1/keys`, makes a key instead, and
+    returns it: the only time that it is shown.
+    """
     settings = get_settings()
     telemetry.configure(level=settings.log_level, as_json=settings.log_json, environment=settings.environment)
+    if "key" in event:
+        minted = keys.mint(db.get_engine(settings), CreateKey.model_validate(event["key"]))
+        return minted.model_dump(mode="json")
     # The server bounds migrations (see env.py); the socket must wait longer than any of its bounds.
     patient = replace(settings, database_timeout_seconds=150)
     with db.get_engine(patient).connect() as connection:

@@ -14,10 +14,15 @@ from veripost.api import (
     description,
     description_page,
     identifier,
+    is_news,
     make_handler,
+    needs,
     page_of,
     redirect,
+    unless_known,
+    wait_of,
 )
+from veripost.api_key import Scope
 from veripost.db import get_engine
 from veripost.settings import get_settings
 from veripost.storage import get_storage
@@ -45,6 +50,7 @@ def get_description_page() -> Answer:
 
 @router.get("/v1/packages")
 @router.get("/v1/posts")
+@needs(Scope.READ)
 def list_packages() -> Answer:
     limit, cursor = page_of(router)
     return answer(catalog.list_packages(get_engine(get_settings()), limit=limit, cursor=cursor))
@@ -52,22 +58,37 @@ def list_packages() -> Answer:
 
 @router.get("/v1/packages/<id>")
 @router.get("/v1/posts/<id>")
+@needs(Scope.READ)
 def get_package(id: str) -> Answer:
-    return answer(catalog.get_detail(get_engine(get_settings()), identifier(id)))
+    detail = catalog.get_detail(get_engine(get_settings()), identifier(id))
+    again = catalog.ask_again_after(detail.status, detail.updated_at)
+    return unless_known(router, detail, retry_after=again)
 
 
 @router.get("/v1/packages/<id>/status")
+@needs(Scope.READ)
 def get_status(id: str) -> Answer:
-    return answer(catalog.get_status(get_engine(get_settings()), identifier(id)))
+    settings = get_settings()
+    shown = catalog.wait_for_status(
+        get_engine(settings),
+        identifier(id),
+        seconds=wait_of(router),
+        is_news=is_news(router),
+        most=settings.max_waiting,
+    )
+    again = catalog.ask_again_after(shown.status, shown.updated_at)
+    return unless_known(router, shown, retry_after=again)
 
 
 @router.get("/v1/packages/<id>/files")
+@needs(Scope.READ)
 def list_files(id: str) -> Answer:
     limit, cursor = page_of(router)
     return answer(catalog.list_files(get_engine(get_settings()), identifier(id), limit=limit, cursor=cursor))
 
 
 @router.get("/v1/packages/<id>/problems")
+@needs(Scope.READ)
 def list_problems(id: str) -> Answer:
     limit, cursor = page_of(router)
     return answer(
@@ -76,6 +97,7 @@ def list_problems(id: str) -> Answer:
 
 
 @router.get("/v1/packages/<id>/files/<file_id>/download")
+@needs(Scope.READ)
 def download_file(id: str, file_id: str) -> Answer:
     settings = get_settings()
     package, file = identifier(id), identifier(file_id, kind="file")
@@ -84,12 +106,20 @@ def download_file(id: str, file_id: str) -> Answer:
 
 
 @router.get("/v1/packages/<id>/archive")
+@needs(Scope.READ)
 def download_archive(id: str) -> Answer:
     settings = get_settings()
     engine, storage = get_engine(settings), get_storage(settings)
     return redirect(
         catalog.archive_url(engine, storage, identifier(id), seconds=settings.download_url_seconds)
     )
+
+
+@router.get("/v1/keys")
+@needs(Scope.ADMIN)
+def list_keys() -> Answer:
+    limit, cursor = page_of(router)
+    return answer(catalog.list_keys(get_engine(get_settings()), limit=limit, cursor=cursor))
 
 
 handler = make_handler(router, get_settings)

@@ -7,13 +7,25 @@ from http import HTTPStatus
 
 from aws_lambda_powertools.event_handler.api_gateway import Router
 
-from veripost import uploads
-from veripost.api import Answer, answer, body, identifier, make_handler, no_content, uploaded_file
+from veripost import keys, uploads
+from veripost.api import (
+    Answer,
+    answer,
+    body,
+    caller,
+    identifier,
+    make_handler,
+    needs,
+    no_content,
+    secret,
+    uploaded_file,
+)
+from veripost.api_key import Scope
 from veripost.db import get_engine
 from veripost.models import Status
 from veripost.platforms.registry import DEFAULT_PLATFORM
 from veripost.queries import ReplayFilter
-from veripost.schemas import Accepted, CreatePackage, DeletionView, ReplayMany, Replays
+from veripost.schemas import Accepted, CreateKey, CreatePackage, DeletionView, ReplayMany, Replays
 from veripost.settings import get_settings
 from veripost.storage import get_storage
 from veripost.upkeep import deletion, replay
@@ -22,6 +34,7 @@ router = Router()
 
 
 @router.post("/v1/packages")
+@needs(Scope.WRITE)
 def create_package() -> Answer:
     settings = get_settings()
     accepted = uploads.announce(
@@ -29,12 +42,14 @@ def create_package() -> Answer:
         engine=get_engine(settings),
         storage=get_storage(settings),
         config=uploads.config_of(settings),
+        created_by=caller(router).client_name,
     )
     return answer(accepted, HTTPStatus.ACCEPTED)
 
 
 @router.post("/v1/packages/upload")
 @router.post("/v1/posts/upload")
+@needs(Scope.WRITE)
 def upload_package() -> Answer:
     settings = get_settings()
     file = uploaded_file(router)
@@ -45,11 +60,13 @@ def upload_package() -> Answer:
         engine=get_engine(settings),
         storage=get_storage(settings),
         config=uploads.config_of(settings),
+        created_by=caller(router).client_name,
     )
     return answer(accepted, HTTPStatus.ACCEPTED)
 
 
 @router.delete("/v1/packages/<id>")
+@needs(Scope.WRITE)
 def delete_package(id: str) -> Answer:
     settings = get_settings()
     package_id = identifier(id)
@@ -65,6 +82,7 @@ def delete_package(id: str) -> Answer:
 
 
 @router.post("/v1/packages/<id>/replay")
+@needs(Scope.WRITE)
 def replay_package(id: str) -> Answer:
     settings = get_settings()
     replayed = replay.replay(get_engine(settings), get_storage(settings), settings, identifier(id))
@@ -75,12 +93,26 @@ def replay_package(id: str) -> Answer:
 
 
 @router.post("/v1/replays")
+@needs(Scope.ADMIN)
 def replay_packages() -> Answer:
     settings = get_settings()
     request = body(router, ReplayMany)
     chosen = ReplayFilter(**request.model_dump(exclude={"limit"}))
     started = replay.replay_all(get_engine(settings), settings, chosen, limit=request.limit)
     return answer(Replays(packages=started, count=len(started)), HTTPStatus.ACCEPTED)
+
+
+@router.post("/v1/keys")
+@needs(Scope.ADMIN)
+def create_key() -> Answer:
+    return secret(keys.mint(get_engine(get_settings()), body(router, CreateKey)), HTTPStatus.CREATED)
+
+
+@router.delete("/v1/keys/<id>")
+@needs(Scope.ADMIN)
+def revoke_key(id: str) -> Answer:
+    keys.revoke(get_engine(get_settings()), identifier(id, kind="key"))
+    return no_content()
 
 
 handler = make_handler(router, get_settings)

@@ -28,5 +28,5 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Cloud]:
 
 @pytest.fixture(scope="session")
 def api(cloud: local.Cloud) -> ApiClient:
-    """A client of its API."""
-    return ApiClient(cloud.api_url)
+    """A client of its API that may do everything."""
+    return ApiClient(cloud.api_url, cloud.mint_key("end-to-end tests", "admin"))

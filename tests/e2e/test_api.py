@@ -98,6 +98,26 @@ def test_states_are_seen_in_order(api: ApiClient) -> None:
     assert "storing" in seen
 
 
+def test_a_poll_waits_for_news_and_what_is_known_is_not_sent_again(api: ApiClient) -> None:
+    data = samples.zip_of({"A.SRC": uuid4().bytes})
+    announced = api.announce("a.zip", data).json
+    path = f"/v1/packages/{announced['package_id']}/status"
+    first = api.get(path)
+    assert first.headers["Retry-After"] == "1"
+    known = {"If-None-Match": first.headers["ETag"]}
+    same = api.get(f"{path}?wait=1", headers=known)
+    assert (same.status, same.body, same.headers["ETag"]) == (304, b"", first.headers["ETag"])
+
+    api.send_form(announced["upload"], data)
+    answer = api.get(f"{path}?wait=20", headers=known)
+    assert answer.status == 200  # the state, or first only that the archive has landed
+    assert answer.json["progress"]["bytes_received"] == len(data)
+    final = api.get(f"{path}?wait=20")
+    assert (final.json["status"], final.json["progress"]["files_total"]) == ("ready", 1)
+    assert "Retry-After" not in final.headers
+    assert api.get(f"/v1/packages/{announced['package_id']}").headers["ETag"]
+
+
 def test_migrating_again_changes_nothing(cloud: Cloud) -> None:
     first, second = cloud.invoke("MigrateFunctionName"), cloud.invoke("MigrateFunctionName")
     assert first == second

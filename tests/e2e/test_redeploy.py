@@ -9,9 +9,10 @@ from localcloud import samples
 from localcloud.api_client import ApiClient
 
 
-def _again(cloud: local.Cloud, **changed: str) -> ApiClient:
+def _again(cloud: local.Cloud, api: ApiClient, **changed: str) -> ApiClient:
     parameters = {name: value for name, value in cloud.parameters.items() if name != "Release"} | changed
-    return ApiClient(local.up(cloud.state_dir, parameters=parameters, fsync=False, leashed=True).api_url)
+    again = local.up(cloud.state_dir, parameters=parameters, fsync=False, leashed=True)
+    return ApiClient(again.api_url, api.key)
 
 
 def test_a_changed_setting_reaches_the_api_and_nothing_is_lost(cloud: local.Cloud, api: ApiClient) -> None:
@@ -20,11 +21,11 @@ def test_a_changed_setting_reaches_the_api_and_nothing_is_lost(cloud: local.Clou
     kept = api.upload("b.zip", samples.zip_of({"B.SRC": uuid4().bytes})).json["package_id"]
     assert api.wait(kept)["status"] == "ready"
 
-    changed = _again(cloud, ExtraExtensions="camworks:.CNF", LogJson="false")
+    changed = _again(cloud, api, ExtraExtensions="camworks:.CNF", LogJson="false")
     accepted = changed.upload("a.zip", data)
     assert accepted.status == 202
     assert changed.wait(accepted.json["package_id"])["status"] == "ready"
     assert changed.get(f"/v1/packages/{kept}").json["status"] == "ready"
 
-    back = _again(cloud)
+    back = _again(cloud, api)
     assert back.upload("a.zip", data).json["code"] == "forbidden_extension"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,13 +16,23 @@ from urllib3.filepost import encode_multipart_formdata
 from functions.status import app as status_app
 from functions.upload import app as upload_app
 from localcloud import samples
-from veripost import db, ingestion, queries, settings
+from tests.integration.gateway import call
+from veripost import db, ingestion, keys, queries, settings
 from veripost.ingest_queue import LandedObject
 from veripost.models import post_packages
+from veripost.schemas import CreateKey
 from veripost.storage import Storage, get_storage
 
-CONTEXT = SimpleNamespace(aws_request_id="req-1", function_name="f")
 GOOD = {"MILL.SRC": b":SECTION=A\r\n", "MILL.LIB": b"*lib\r\n"}
+
+
+_key = ""  # of the module's own database; every call sends it
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _admin(engine: Engine) -> None:
+    global _key  # noqa: PLW0603
+    _key = keys.mint(engine, CreateKey.model_validate({"client_name": "tests", "scopes": ["admin"]})).key
 
 
 @pytest.fixture(autouse=True)
@@ -49,34 +58,9 @@ def _deployed(
     get_storage.cache_clear()
 
 
-def _call(
-    app: Any,
-    method: str,
-    path: str,
-    *,
-    query: dict[str, str] | None = None,
-    body: str | None = None,
-    headers: dict[str, str] | None = None,
-    encoded: bool = False,
-) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    """Return status, JSON and headers of one request."""
-    answer = app.handler(
-        {
-            "httpMethod": method,
-            "path": path,
-            "resource": path,
-            "headers": headers or {},
-            "multiValueHeaders": {},
-            "queryStringParameters": query,
-            "multiValueQueryStringParameters": None,
-            "requestContext": {"requestId": "req-1", "stage": "api", "path": f"/api{path}"},
-            "body": body,
-            "isBase64Encoded": encoded,
-        },
-        CONTEXT,
-    )
-    sent = {name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()}
-    return answer["statusCode"], json.loads(answer["body"] or "{}"), sent
+def _call(app: Any, method: str, path: str, **request: Any) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Return status, JSON and headers of one request with the module's key."""
+    return call(app, method, path, **({"key": _key} | request))
 
 
 def _get(path: str, **query: str) -> tuple[int, dict[str, Any], dict[str, Any]]:

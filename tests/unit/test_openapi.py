@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonschema_rs import validator_for  # comes with schemathesis
 
 from tests.unit.test_docs import ROOT, TEMPLATE
+from tests.unit.test_routes import routes_in_the_source
 from veripost import openapi
 
 
@@ -30,6 +31,15 @@ def test_every_deployed_route_is_described_and_no_other() -> None:
     assert described == _template_routes()
 
 
+def test_every_route_is_described_with_its_scope() -> None:
+    described = {
+        f"{route.method} {path}": route.scope
+        for route in openapi.ROUTES
+        for path in (route.path, *route.aliases)
+    }
+    assert described == routes_in_the_source()
+
+
 def test_every_error_code_with_a_status_has_an_example() -> None:
     page = (Path(ROOT) / "docs" / "errors.md").read_text()
     documented = dict(re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", page, re.MULTILINE))
@@ -38,7 +48,9 @@ def test_every_error_code_with_a_status_has_an_example() -> None:
     assert {code: status for code, status in documented.items() if code not in classes} == {
         code: status for code, status in described.items() if code not in classes and code in documented
     }
-    used = {code for route in openapi.ROUTES for code in (*route.errors, *openapi.ALWAYS)}
+    used = {
+        code for route in openapi.ROUTES for code in (*route.errors, *openapi.ALWAYS, *openapi.WITH_A_KEY)
+    }
     assert set(openapi.ERRORS) - used == set()
 
 

@@ -1,8 +1,11 @@
-"""HTTP: one resolver per function, one place that maps errors to answers, one line of log per request."""
+"""HTTP: one resolver per function, one door-keeper, one place that maps errors to answers, one line of log
+per request.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import time
 from collections.abc import Callable, Mapping
@@ -19,14 +22,18 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from veripost import db, telemetry
+from veripost.api_key import Scope
+from veripost.authentication import Caller, get_authenticator
 from veripost.errors import (
     AppError,
     Conflict,
+    Forbidden,
     InvalidFields,
     InvalidRequest,
     NotFound,
     PackageRefused,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UnsupportedMedia,
     printable,
@@ -41,11 +48,17 @@ if TYPE_CHECKING:
 Answer = Response[Any]
 _JSON = "application/json"
 
+# What anybody may read; every other route declares with `needs` which scope it asks of a key.
+OPEN_PATHS = frozenset({"/v1/health", "/v1/openapi.json", "/v1/docs"})
+_needed: dict[Callable[..., Any], Scope] = {}
+
 # The first class that matches wins; what matches none is our own mistake.
 _STATUS: tuple[tuple[type[AppError], HTTPStatus], ...] = (
     (InvalidRequest, HTTPStatus.BAD_REQUEST),
     (InvalidFields, HTTPStatus.UNPROCESSABLE_ENTITY),
     (PackageRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
     (NotFound, HTTPStatus.NOT_FOUND),
     (Conflict, HTTPStatus.CONFLICT),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -58,18 +71,19 @@ def make_handler(
     router: Router, get_settings: Callable[[], Settings]
 ) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """Return the Lambda handler that serves `router`; it reads the settings at its first request."""
-    resolvers: list[APIGatewayRestResolver] = []
+    made: list[tuple[Settings, APIGatewayRestResolver]] = []
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-        if not resolvers:
-            settings = get_settings()
+        settings = get_settings()
+        if not made or made[0][0] is not settings:
             telemetry.configure(
                 level=settings.log_level, as_json=settings.log_json, environment=settings.environment
             )
-            resolvers.append(_resolver(router, settings))
+            made[:] = [(settings, _resolver(router, settings))]
         started = time.perf_counter()
-        with logger.append_context_keys(request_id=_request_id(event), **_package_in(event)):
-            answer: dict[str, Any] = resolvers[0].resolve(event, context)
+        # `client` is filled in once the key is known, so that the last line of a request has it, too.
+        with logger.append_context_keys(request_id=_request_id(event), client=None, **_package_in(event)):
+            answer: dict[str, Any] = made[0][1].resolve(event, context)
             logger.info(
                 "request",
                 extra={
@@ -82,6 +96,22 @@ def make_handler(
         return answer
 
     return handler
+
+
+def needs[Route: Callable[..., Answer]](scope: Scope) -> Callable[[Route], Route]:
+    """Declare that a route is for keys with `scope`. One that declares nothing is a 404 to everybody."""
+
+    def declare(route: Route) -> Route:
+        _needed[route] = scope
+        return route
+
+    return declare
+
+
+def caller(router: Router) -> Caller:
+    """Return whose key this request came with."""
+    found: Caller = router.context["caller"]
+    return found
 
 
 def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
@@ -118,6 +148,51 @@ def description_page(text: str) -> Answer:
         " style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
     }
     return Response(status_code=HTTPStatus.OK, content_type="text/html", body=page, headers=headers)
+
+
+def unless_known(router: Router, model: BaseModel, *, retry_after: int | None) -> Answer:
+    """Return `model` as JSON with a strong ETag, or 304 if the client has that very document already.
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2. `retry_after` is in seconds; None leaves it out.
+    """
+    document = model.model_dump_json()
+    tag = _etag(document)
+    headers: dict[str, Any] = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if _is_known(router, tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(status_code=HTTPStatus.OK, content_type=_JSON, body=document, headers=headers)
+
+
+def is_news(router: Router) -> Callable[[BaseModel], bool]:
+    """Return a function that tells whether a document differs from the one that the client names by ETag.
+
+    To a client that names none, nothing is.
+    """
+    if not _header(router.current_event.headers, "If-None-Match"):
+        return lambda _model: False
+    return lambda model: not _is_known(router, _etag(model.model_dump_json()))
+
+
+def _etag(document: str) -> str:
+    return f'"{hashlib.sha256(document.encode()).hexdigest()[:32]}"'
+
+
+def _is_known(router: Router, tag: str) -> bool:
+    named = _header(router.current_event.headers, "If-None-Match")
+    tags = [each.strip().removeprefix("W/") for each in named.split(",")]
+    return "*" in tags or tag in tags
+
+
+def secret(model: BaseModel, status: HTTPStatus) -> Answer:
+    """Return `model` as JSON that nobody on the way may keep."""
+    return Response(
+        status_code=status,
+        content_type=_JSON,
+        body=model.model_dump_json(),
+        headers={"Cache-Control": "no-store"},
+    )
 
 
 def no_content() -> Answer:
@@ -181,6 +256,15 @@ def page_of(router: Router, *, default: int = 50, most: int = 200) -> tuple[int,
     return int(text), query.get("cursor")
 
 
+def wait_of(router: Router, *, most: int = 20) -> int:
+    """Return `wait` of the query string, in seconds: 0 without. Raises `InvalidFields`."""
+    query: Mapping[str, str] = router.current_event.query_string_parameters or {}
+    text = query.get("wait", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most):
+        raise InvalidFields(detail=f"wait: must be a whole number of seconds from 0 to {most}")
+    return int(text)
+
+
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
     """A file that came in a form, and the form's other fields."""
@@ -204,8 +288,7 @@ def uploaded_file(router: Router) -> UploadedFile:
     from python_multipart import parse_form
     from python_multipart.exceptions import FormParserError
 
-    headers = {name.casefold(): value for name, value in (router.current_event.headers or {}).items()}
-    content_type = headers.get("content-type", "")
+    content_type = _header(router.current_event.headers, "Content-Type")
     if not content_type.casefold().startswith("multipart/form-data"):
         raise UnsupportedMedia(
             "Send the ZIP as a form with a part called file (curl -F file=@package.zip).",
@@ -266,6 +349,36 @@ def _raw_body(router: Router) -> bytes:
         raise InvalidRequest("The body of the request could not be decoded.", detail=str(error)) from error
 
 
+def _header(headers: Mapping[str, str] | None, name: str) -> str:
+    """Return a request's header, whatever the case of its name; empty if it is not there."""
+    wanted = name.casefold()
+    return next((value for key, value in (headers or {}).items() if key.casefold() == wanted), "")
+
+
+# -- the door
+
+
+def _door_keeper(settings: Settings) -> Callable[[Any, Callable[..., Answer]], Answer]:
+    """Return the middleware that lets a request through to its route, or refuses it."""
+
+    def keep(app: Any, next_middleware: Callable[..., Answer]) -> Answer:
+        event, route = app.current_event, app.context["_route"]
+        # A browser asks first without a key; what it then may do is decided when it does it.
+        if event.http_method == "OPTIONS" or route.path in OPEN_PATHS:
+            return next_middleware(app)
+        scope = _needed.get(route.func)
+        if scope is None:
+            raise NotFound(code="route_not_found", detail=event.path)
+        key = _header(event.headers, settings.api_key_header)
+        who = get_authenticator(settings).authenticate(key)
+        logger.append_keys(client=who.client_name)
+        who.require(scope)
+        app.append_context(caller=who)
+        return next_middleware(app)
+
+    return keep
+
+
 # -- errors
 
 
@@ -285,15 +398,17 @@ def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
         cors = CORSConfig(
             allow_origin=first,
             extra_origins=others,
-            allow_headers=["Content-Type", settings.api_key_header],
-            expose_headers=["Retry-After"],
+            allow_headers=["Content-Type", "If-None-Match", settings.api_key_header],
+            expose_headers=["ETag", "Retry-After"],
             max_age=600,
         )
     app = APIGatewayRestResolver(cors=cors)
     app.include_router(router)
+    app.use([_door_keeper(settings)])
 
     # A browser's preflight is answered here for every path, and must name the verbs of other functions too.
-    # It has a variable because Powertools tries paths without one first, and this must come last.
+    # It has a variable because Powertools tries paths without one first, and this must come last. It declares
+    # no scope, so the door-keeper turns everybody away.
     @app.route("/<first>.*", method=["DELETE", "GET", "POST"])
     def route_not_found(first: str) -> Answer:
         raise NotFound(code="route_not_found", detail=f"/{first}")
@@ -308,6 +423,8 @@ def _resolver(router: Router, settings: Settings) -> APIGatewayRestResolver:
             or None,
         )
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        if status is HTTPStatus.UNAUTHORIZED:  # RFC 9110, 15.5.2: it must say how
+            headers["WWW-Authenticate"] = f'ApiKey header="{settings.api_key_header}"'
         return Response(
             status_code=status,
             content_type=_JSON,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import veripost
 from veripost import queries
 from veripost.errors import AppError, Conflict, InvalidFields, NotFound
-from veripost.queries import Position
+from veripost.queries import FINAL, Position
 from veripost.schemas import (
     FILES_SHOWN,
     PROBLEMS_SHOWN,
@@ -23,6 +24,8 @@ from veripost.schemas import (
     FileList,
     FileView,
     Health,
+    KeyList,
+    KeyView,
     PackageDetail,
     PackageList,
     PackageSummary,
@@ -34,6 +37,9 @@ from veripost.schemas import (
 )
 from veripost.storage import Storage
 from veripost.telemetry import logger
+
+_LOOK_SECONDS = 0.5
+_SLOT_MARGIN_SECONDS = 10  # what a waiting request may take beyond its wait
 
 
 def health(engine: Engine, storage: Storage) -> Health:
@@ -70,10 +76,7 @@ def list_packages(engine: Engine, *, limit: int, cursor: str | None) -> PackageL
     InvalidFields
         `cursor` is not one that this function handed out.
     """
-    after = None
-    if cursor is not None:
-        created_at, package_id = _read_cursor(cursor, _moment, UUID)
-        after = Position(created_at, package_id)
+    after = _position(cursor)
     with engine.connect() as connection:
         rows = queries.list_packages(connection, limit=limit + 1, after=after)
     page = [PackageSummary.model_validate(row) for row in rows[:limit]]
@@ -119,7 +122,9 @@ def get_status(engine: Engine, package_id: UUID) -> StatusView:
         There is no such package.
     """
     with engine.connect() as connection:
-        package = _package(queries.get_package(connection, package_id), package_id)
+        package = _package(queries.get_status(connection, package_id), package_id)
+    # A replay counts anew, while the files of the job before are still the package's.
+    files_stored = package["file_count"] if package["status"] in FINAL else package["files_stored"]
     return StatusView(
         package_id=package["id"],
         job_id=package["job_id"],
@@ -132,11 +137,77 @@ def get_status(engine: Engine, package_id: UUID) -> StatusView:
         problem_count=len(package["problems"]),
         problems=problems_of(package["problems"], limit=PROBLEMS_SHOWN),
         progress=Progress(
-            files_stored=package["file_count"],
+            files_stored=files_stored or 0,
+            files_total=package["files_total"],
+            bytes_stored=package["bytes_stored"] or 0,
+            bytes_total=package["bytes_total"],
             bytes_received=None if package["source_version"] is None else package["size_bytes"],
         ),
         updated_at=package["updated_at"],
     )
+
+
+def wait_for_status(
+    engine: Engine,
+    package_id: UUID,
+    *,
+    seconds: int,
+    is_news: Callable[[StatusView], bool],
+    most: int,
+) -> StatusView:
+    """Return the status, up to `seconds` later if it is neither final nor news to the caller before.
+
+    It is looked at every half second, and the connection is given back in between.
+
+    A Lambda process serves one request at a time, so each waiting request keeps one from serving others.
+    `most` may wait at once, all processes together; those beyond are answered with what is known now.
+    Counting them takes a place that all processes share, which is the database, and a count that does not
+    leak when a process is cut off: hence rows that end by themselves (`queries.take_slot`). They cost two
+    short writes a waiting request, which spares us up to forty polls. A session's advisory lock would hold a
+    connection all the while, a plain counter would leak, and a share computed from the function's concurrency
+    bounds nothing by itself.
+
+    Raises
+    ------
+    NotFound
+        There is no such package, or no longer.
+    """
+    view = get_status(engine, package_id)
+    if not seconds or view.status in FINAL or is_news(view):
+        return view
+    with engine.begin() as connection:
+        slot = queries.take_slot(
+            connection, most=most, hold=timedelta(seconds=seconds + _SLOT_MARGIN_SECONDS)
+        )
+    if slot is None:
+        return view
+    try:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+            view = get_status(engine, package_id)
+            if view.status in FINAL or is_news(view):
+                break
+    finally:
+        try:
+            with engine.begin() as connection:
+                queries.give_slot_back(connection, slot)
+        except SQLAlchemyError as error:
+            logger.warning(
+                "could not give a waiting slot back; it ends by itself", extra={"detail": str(error)}
+            )
+    return view
+
+
+def ask_again_after(status: str, updated_at: datetime) -> int | None:
+    """Return in how many seconds (1 to 5) it makes sense to ask again; None: the state is final.
+
+    The longer nothing has happened, the longer it will probably take.
+    """
+    if status in FINAL:
+        return None
+    quiet = datetime.now(UTC) - updated_at
+    return min(max(round(quiet / timedelta(seconds=10)), 1), 5)
 
 
 def list_files(engine: Engine, package_id: UUID, *, limit: int, cursor: str | None) -> FileList:
@@ -168,6 +239,20 @@ def list_problems(engine: Engine, package_id: UUID, *, limit: int, cursor: str |
         problems=page,
         count=len(page),
         next_cursor=_make_cursor(str(end)) if end < len(stored) else None,
+    )
+
+
+def list_keys(engine: Engine, *, limit: int, cursor: str | None) -> KeyList:
+    """Return one page of API keys, newest first, without the keys themselves. Raises `InvalidFields`."""
+    after = _position(cursor)
+    with engine.connect() as connection:
+        rows = queries.list_keys(connection, limit=limit + 1, after=after)
+    page = [KeyView.model_validate(row) for row in rows[:limit]]
+    last = page[-1] if len(rows) > limit else None
+    return KeyList(
+        keys=page,
+        count=len(page),
+        next_cursor=_make_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
     )
 
 
@@ -230,6 +315,13 @@ def _read_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...]
             "That page does not exist: use next_cursor exactly as an earlier page gave it.",
             detail="cursor is not valid",
         ) from error
+
+
+def _position(cursor: str | None) -> Position | None:
+    if cursor is None:
+        return None
+    created_at, row_id = _read_cursor(cursor, _moment, UUID)
+    return Position(created_at, row_id)
 
 
 def _moment(text: str) -> datetime:

@@ -4,6 +4,8 @@
     ├── InvalidRequest        the request itself is malformed
     │   └── NotAZip           what was sent is no ZIP archive at all
     ├── InvalidFields         the request was read, but some fields hold values that cannot be
+    ├── Unauthenticated       the request carries no API key that may be used
+    ├── Forbidden             the key is good, but its scope does not reach so far
     ├── NotFound              nothing has that id, or no such route
     ├── Conflict              the thing exists, but its state forbids this
     ├── TooLarge              more bytes than this door takes
@@ -217,6 +219,20 @@ class InvalidFields(AppError):
 
     code = "invalid_fields"
     message = "Some fields of the request are missing or hold a value that is not allowed."
+
+
+class Unauthenticated(AppError):
+    """The request carries no API key that may be used. Why not is nobody's business who has none."""
+
+    code = "unauthenticated"
+    message = "This needs an API key, and the request came without one that is valid."
+
+
+class Forbidden(AppError):
+    """The key is good, but what it may do does not reach so far."""
+
+    code = "forbidden"
+    message = "This API key may not do that."
 
 
 class NotFound(AppError):

@@ -195,8 +195,11 @@ ingest_runs = Table(
     _now(),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    # While files are being stored these are raised with each sign of life; the totals are the directory's.
     Column("files", Integer),
     Column("bytes", BigInteger),
+    Column("files_total", Integer),
+    Column("bytes_total", BigInteger),
     Column("error_code", Text),
     Column("error_message", Text),
     Column("request_id", Text),
@@ -223,10 +226,21 @@ api_keys = Table(
     Column("last_used_at", DateTime(timezone=True)),
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
+    # A presented key is looked up by its prefix, so that there is one hash to compare it with, or none.
+    UniqueConstraint("prefix"),
     UniqueConstraint("key_hash"),
     _sha256("key_hash"),
     CheckConstraint("scopes <@ ARRAY['read', 'write', 'admin'] AND cardinality(scopes) > 0", name="scopes"),
-    Index("ix_api_keys_prefix", "prefix"),
+    Index("ix_api_keys_newest", text("created_at DESC"), text("id DESC")),
+)
+
+# Who holds a request open for `?wait=`. A slot that was not given back is free when its time is over.
+waiting_slots = Table(
+    "waiting_slots",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("held_until", DateTime(timezone=True), nullable=False),
+    CheckConstraint("slot > 0", name="slot"),
 )
 
 # Written in the transaction that changes a package's state, deleted once EventBridge has accepted it.

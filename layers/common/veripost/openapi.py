@@ -21,6 +21,7 @@ from pydantic.json_schema import models_json_schema
 
 import veripost
 from veripost import schemas
+from veripost.api_key import Scope
 from veripost.errors import (
     AppError,
     InvalidFields,
@@ -29,6 +30,7 @@ from veripost.errors import (
     NotFound,
     PackageRefused,
     TooLarge,
+    Unauthenticated,
     Unavailable,
     UnsupportedMedia,
 )
@@ -64,6 +66,14 @@ _ERRORS: Final = (
         "the extension is .NC",
     ),
     _of(PackageRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
+    _of(Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    Error(
+        "forbidden",
+        HTTPStatus.FORBIDDEN,
+        "This API key may not do that: it needs the scope “admin”.",
+        "needs admin; the key has read",
+    ),
+    Error("key_not_found", HTTPStatus.NOT_FOUND, "There is no such key."),
     Error("package_not_found", HTTPStatus.NOT_FOUND, "There is no such package."),
     Error("file_not_found", HTTPStatus.NOT_FOUND, "There is no such file in this package."),
     Error("route_not_found", HTTPStatus.NOT_FOUND, NotFound.message, "/v1/nowhere"),
@@ -92,6 +102,8 @@ _ERRORS: Final = (
 ERRORS: Final = {error.code: error for error in _ERRORS}
 
 # What any route can answer, and any route that needs a key.
+WITH_A_KEY: Final = ("unauthenticated", "forbidden")
+# The 404 is the gateway's, for verbs and paths that do not exist.
 ALWAYS: Final = ("invalid_request", "route_not_found", "throttled", "internal_error", "unavailable")
 
 
@@ -119,11 +131,13 @@ class Route:
     path: str
     summary: str
     tag: str
+    scope: Scope | None
     answers: Mapping[HTTPStatus, type[BaseModel] | Redirect | None]
     errors: tuple[str, ...] = ()
     query: tuple[Query, ...] = ()
     body: type[BaseModel] | None = None
     form: Schema | None = None
+    conditional: bool = False  # it has an ETag, and answers 304 to whoever names it
     aliases: tuple[str, ...] = field(default=())
 
 
@@ -148,15 +162,17 @@ ROUTES: Final = (
         "/v1/health",
         "Whether every part answers",
         "service",
+        None,
         {HTTPStatus.OK: schemas.Health, HTTPStatus.SERVICE_UNAVAILABLE: schemas.Health},
     ),
-    Route("GET", "/v1/openapi.json", "This description", "service", {HTTPStatus.OK: None}),
-    Route("GET", "/v1/docs", "This description, as a page", "service", {HTTPStatus.OK: None}),
+    Route("GET", "/v1/openapi.json", "This description", "service", None, {HTTPStatus.OK: None}),
+    Route("GET", "/v1/docs", "This description, as a page", "service", None, {HTTPStatus.OK: None}),
     Route(
         "POST",
         "/v1/packages",
         "Announce a package and get a form to upload it with",
         "packages",
+        Scope.WRITE,
         {HTTPStatus.ACCEPTED: schemas.AcceptedWithForm},
         errors=("invalid_fields", "package_refused", "too_large"),
         body=schemas.CreatePackage,
@@ -166,6 +182,7 @@ ROUTES: Final = (
         "/v1/packages/upload",
         "Upload a package of at most 4 MiB in one call",
         "packages",
+        Scope.WRITE,
         {HTTPStatus.ACCEPTED: schemas.Accepted},
         errors=("not_a_zip", "forbidden_extension", "too_large", "unsupported_media_type"),
         form=_UPLOAD,
@@ -176,6 +193,7 @@ ROUTES: Final = (
         "/v1/packages",
         "List packages",
         "packages",
+        Scope.READ,
         {HTTPStatus.OK: schemas.PackageList},
         errors=("invalid_fields",),
         query=_PAGE,
@@ -186,8 +204,10 @@ ROUTES: Final = (
         "/v1/packages/{id}",
         "One package with its first files, findings and jobs",
         "packages",
+        Scope.READ,
         {HTTPStatus.OK: schemas.PackageDetail},
         errors=_PACKAGE,
+        conditional=True,
         aliases=("/v1/posts/{id}",),
     ),
     Route(
@@ -195,14 +215,53 @@ ROUTES: Final = (
         "/v1/packages/{id}/status",
         "How far a package is",
         "packages",
+        Scope.READ,
         {HTTPStatus.OK: schemas.StatusView},
-        errors=_PACKAGE,
+        errors=("invalid_fields", *_PACKAGE),
+        query=(
+            Query(
+                "wait",
+                {"type": "integer", "minimum": 0, "maximum": 20, "default": 0},
+                "seconds to wait for the end, or for anything that `If-None-Match` does not know",
+            ),
+        ),
+        conditional=True,
+    ),
+    Route(
+        "GET",
+        "/v1/keys",
+        "List API keys",
+        "keys",
+        Scope.ADMIN,
+        {HTTPStatus.OK: schemas.KeyList},
+        errors=("invalid_fields",),
+        query=_PAGE,
+    ),
+    Route(
+        "POST",
+        "/v1/keys",
+        "Make an API key, which this answer shows once",
+        "keys",
+        Scope.ADMIN,
+        {HTTPStatus.CREATED: schemas.MintedKey},
+        errors=("invalid_fields",),
+        body=schemas.CreateKey,
+    ),
+    Route(
+        "DELETE",
+        "/v1/keys/{id}",
+        "Revoke an API key",
+        "keys",
+        Scope.ADMIN,
+        {HTTPStatus.NO_CONTENT: None},
+        errors=("key_not_found",),
     ),
     Route(
         "GET",
         "/v1/packages/{id}/files",
         "All files of a package, by name",
         "files",
+        Scope.READ,
         {HTTPStatus.OK: schemas.FileList},
         errors=("invalid_fields", *_PACKAGE),
         query=_PAGE,
@@ -212,6 +271,7 @@ ROUTES: Final = (
         "/v1/packages/{id}/problems",
         "All findings in a package",
         "packages",
+        Scope.READ,
         {HTTPStatus.OK: schemas.ProblemList},
         errors=("invalid_fields", *_PACKAGE),
         query=_PAGE,
@@ -221,6 +281,7 @@ ROUTES: Final = (
         "/v1/packages/{id}/files/{file_id}/download",
         "The identical bytes of one file",
         "files",
+        Scope.READ,
         {HTTPStatus.FOUND: Redirect("the file, for a few minutes")},
         errors=("file_not_found", *_PACKAGE),
     ),
@@ -229,6 +290,7 @@ ROUTES: Final = (
         "/v1/packages/{id}/archive",
         "The original archive, exactly as it landed",
         "files",
+        Scope.READ,
         {HTTPStatus.FOUND: Redirect("the archive, for a few minutes")},
         errors=("not_uploaded", *_PACKAGE),
     ),
@@ -237,6 +299,7 @@ ROUTES: Final = (
         "/v1/packages/{id}",
         "Delete a package, its files and its original",
         "packages",
+        Scope.WRITE,
         {HTTPStatus.NO_CONTENT: None, HTTPStatus.ACCEPTED: schemas.DeletionView},
         errors=("package_busy", *_PACKAGE),
     ),
@@ -245,6 +308,7 @@ ROUTES: Final = (
         "/v1/packages/{id}/replay",
         "Process the kept original of a package again",
         "packages",
+        Scope.WRITE,
         {HTTPStatus.ACCEPTED: schemas.Accepted},
         errors=("package_busy", "original_missing", *_PACKAGE),
     ),
@@ -253,6 +317,7 @@ ROUTES: Final = (
         "/v1/replays",
         "Process the kept originals of many packages again",
         "packages",
+        Scope.ADMIN,
         {HTTPStatus.ACCEPTED: schemas.Replays},
         errors=("invalid_fields",),
         body=schemas.ReplayMany,
@@ -279,7 +344,10 @@ def document() -> Schema:
         },
         "servers": [{"url": "..", "description": "the stage that served this file"}],
         "paths": dict(_paths()),
-        "components": {"schemas": definitions["$defs"]},
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
+        },
     }
 
 
@@ -308,6 +376,19 @@ def _operation(route: Route, path: str) -> Schema:
         "parameters": [*_path_parameters(path), *(_query_parameter(each) for each in route.query)],
         "responses": {str(status.value): answer for status, answer in sorted(_answers(route).items())},
     }
+    if route.scope is not None:
+        operation["security"] = [{"key": []}]
+        operation["description"] = f"Needs a key with the scope `{route.scope}`."
+    if route.conditional:
+        operation["parameters"].append(
+            {
+                "name": "If-None-Match",
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "the `ETag` of an earlier answer",
+            }
+        )
+        operation["responses"]["304"] = {"description": "Nothing has changed."}
     if route.body is not None:
         schema = {"$ref": _REF.format(model=route.body.__name__)}
         operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
@@ -340,7 +421,8 @@ def _query_parameter(query: Query) -> Schema:
 def _answers(route: Route) -> dict[HTTPStatus, Schema]:
     answers = {status: _answer(route, status, given) for status, given in route.answers.items()}
     by_status: dict[HTTPStatus, list[Error]] = {}
-    for code in dict.fromkeys((*route.errors, *ALWAYS)):
+    codes = (*route.errors, *(WITH_A_KEY if route.scope else ()), *ALWAYS)
+    for code in dict.fromkeys(codes):
         by_status.setdefault(ERRORS[code].status, []).append(ERRORS[code])
     for status, errors in by_status.items():
         if status not in answers:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from veripost.api_key import Scope
 
 FILES_SHOWN = 200
 PROBLEMS_SHOWN = 100
@@ -42,6 +44,25 @@ class ReplayMany(BaseModel):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     limit: Annotated[int, Field(ge=1, le=1000, strict=True)] = 100
+
+
+class CreateKey(BaseModel):
+    """`POST /v1/keys`: a key for `client_name`, for ever or until `expires_at`, or for so many `days`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client_name: Annotated[
+        str, StringConstraints(max_length=100, pattern=r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")
+    ]
+    scopes: Annotated[frozenset[Scope], Field(min_length=1)]
+    expires_at: AwareDatetime | None = None
+    days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.expires_at is not None and self.days is not None:
+            raise ValueError("give expires_at or days, not both")
+        return self
 
 
 # -- answers
@@ -84,6 +105,33 @@ class DeletionView(_Model):
     status: str
 
 
+class KeyView(_Model):
+    """An API key, without the key. `prefix` is how it begins; one with `revoked_at` is not let in."""
+
+    id: UUID
+    prefix: str
+    client_name: str
+    scopes: list[str]
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyList(_Model):
+    """One page of keys, newest first."""
+
+    keys: list[KeyView]
+    count: int
+    next_cursor: str | None
+
+
+class MintedKey(KeyView):
+    """`POST /v1/keys`: the one time that `key` is shown."""
+
+    key: Annotated[str, Field(repr=False)]
+
+
 class ProblemView(_Model):
     """One finding in a package."""
 
@@ -96,9 +144,15 @@ class ProblemView(_Model):
 
 
 class Progress(_Model):
-    """How far a package is: files and bytes stored (known once it is `ready`)."""
+    """How far a package is, in files and (uncompressed) bytes; the totals are known while they are stored.
+
+    `bytes_received` is the size of the archive, once it has landed.
+    """
 
     files_stored: int
+    files_total: int | None
+    bytes_stored: int
+    bytes_total: int | None
     bytes_received: int | None
 
 
@@ -198,6 +252,7 @@ class PackageDetail(PackageSummary):
     error_detail: str | None
     job_id: UUID | None
     source_key: str
+    created_by: str | None
     problem_count: int
     run_count: int
     files: list[FileView]

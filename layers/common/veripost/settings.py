@@ -39,6 +39,12 @@ def _positive(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("must be a whole number, 0 or more")
+    return int(text)
+
+
 def _log_level(text: str) -> str:
     level = text.strip().upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
@@ -108,6 +114,12 @@ class Settings:
     package_bucket: str = _setting("", "bucket where extracted files live (set by the template)")
     upload_url_seconds: int = _setting(3600, "how long a presigned upload stays valid", _positive)
     download_url_seconds: int = _setting(300, "how long a presigned download stays valid", _positive)
+
+    max_waiting: int = _setting(
+        20,
+        "how many requests may wait for a package at once (?wait=); the others are answered at once; 0: none",
+        _count,
+    )
 
     require_extensions: bool = _setting(
         False, "true: migrations fail where the server lacks the vector or postgis extension", _boolean

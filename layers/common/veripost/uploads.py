@@ -41,7 +41,12 @@ def config_of(settings: Settings) -> UploadConfig:
 
 
 def announce(
-    request: CreatePackage, *, engine: Engine, storage: Storage, config: UploadConfig
+    request: CreatePackage,
+    *,
+    engine: Engine,
+    storage: Storage,
+    config: UploadConfig,
+    created_by: str | None = None,
 ) -> AcceptedWithForm:
     """Record a package whose bytes are still to come, and say where to send them.
 
@@ -69,6 +74,7 @@ def announce(
             source=Source(storage.incoming, key, None),
             trigger=Trigger.PRESIGNED,
             size_bytes=request.size_bytes,
+            created_by=created_by,
         )
     form = storage.presign_upload(
         key, max_bytes=request.size_bytes, seconds=config.url_seconds, sha256=request.sha256
@@ -94,6 +100,7 @@ def upload(
     engine: Engine,
     storage: Storage,
     config: UploadConfig,
+    created_by: str | None = None,
 ) -> Accepted:
     """Check a small archive wholly, record it and store it; ingestion takes it from there.
 
@@ -123,6 +130,7 @@ def upload(
             source=Source(storage.incoming, key, None),
             trigger=Trigger.API,
             size_bytes=len(data),
+            created_by=created_by,
         )
     try:
         storage.put_original(key, data, hashlib.sha256(data).hexdigest())

@@ -33,11 +33,12 @@ from veripost.ingest_queue import LandedObject
 from veripost.ingestion.pipeline import OutOfTime, extract
 from veripost.models import Status, Trigger
 from veripost.platforms import registry, rules
-from veripost.queries import Claim, Source
+from veripost.queries import Amount, Claim, Source
 from veripost.settings import Settings
 from veripost.storage import ORIGINAL_NAME, ObjectMissing, Storage
 from veripost.telemetry import logger
 
+_PROGRESS_SECONDS = 2.0  # between two looks at what is stored, for whoever watches
 _HAND_BACK_SECONDS = 10.0  # what is kept of a function's time to hand the job back in good order
 
 
@@ -203,8 +204,27 @@ def _give_back(engine: Engine, claim: Claim, error: Exception) -> None:
         logger.exception("could not give the job back; its lease will run out")
 
 
+class _Stored:
+    """How much has become objects so far; the threads that PUT add to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._amount = Amount(0, 0)
+
+    @property
+    def amount(self) -> Amount:
+        return self._amount
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self._amount = Amount(self._amount.files + 1, self._amount.bytes + size)
+
+
 class _Heartbeat:
-    """Renews the lease on a thread of its own, so that no long read or PUT can let it run out."""
+    """Renews the lease on a thread of its own, so that no long read or PUT can let it run out.
+
+    With it goes how much is stored, which is why it beats more often while that grows.
+    """
 
     def __init__(
         self, engine: Engine, claim: Claim, lease: timedelta, seconds_left: Callable[[], float]
@@ -213,6 +233,8 @@ class _Heartbeat:
         self._claim = claim
         self._lease = lease
         self._seconds_left = seconds_left
+        self.stored = _Stored()
+        self._told = self.stored.amount
         self._lost = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -227,8 +249,11 @@ class _Heartbeat:
 
     def renew(self) -> None:
         """Renew the lease now; note it when another worker has the job."""
+        stored = self.stored.amount
+        changed = None if stored == self._told else stored
         with self._engine.begin() as connection:
-            self._lost = not queries.renew_lease(connection, self._claim, lease=self._lease)
+            self._lost = not queries.renew_lease(connection, self._claim, lease=self._lease, stored=changed)
+        self._told = stored
 
     def check(self) -> None:
         """Raise `LeaseLost` when another worker has the job, `OutOfTime` when ours is nearly over."""
@@ -242,7 +267,13 @@ class _Heartbeat:
             raise _lease_lost(self._claim)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._lease.total_seconds() / 3):
+        beat = self._lease.total_seconds() / 3
+        waited = 0.0
+        while not self._stopped.wait(step := min(beat - waited, _PROGRESS_SECONDS)):
+            waited += step
+            if waited < beat and self.stored.amount == self._told:
+                continue
+            waited = 0.0
             try:
                 self.renew()
             except SQLAlchemyError as error:
@@ -296,7 +327,8 @@ class _Job:
         selection = rules.select(platform, [(member.name, member.size) for member in directory.members])
         publish = directory.accepted and not has_errors(selection.problems)
         if publish:
-            self._advance(Status.STORING)
+            sizes = [directory.members[file.index].size for file in selection.files]
+            self._advance(Status.STORING, total=Amount(len(sizes), sum(sizes)))
         extraction = extract(
             reader,
             directory,
@@ -307,6 +339,7 @@ class _Job:
             cpu_workers=self._config.cpu_workers,
             publish=publish,
             check=self._heartbeat.check,
+            note_stored=self._heartbeat.stored.add,
         )
         found = (*selection.problems, *extraction.problems)
         problems = merge(directory, found, self._config.limits)
@@ -375,11 +408,11 @@ class _Job:
             )
         self._stage_began = now
 
-    def _advance(self, status: Status) -> None:
+    def _advance(self, status: Status, *, total: Amount | None = None) -> None:
         self._note_stage()
         self._stage = status
         with self._engine.begin() as connection:
-            if not queries.advance(connection, self._claim, status):
+            if not queries.advance(connection, self._claim, status, total=total):
                 raise _lease_lost(self._claim)
 
 

@@ -67,10 +67,12 @@ def extract(
     cpu_workers: int,
     publish: bool,
     check: Callable[[], None],
+    note_stored: Callable[[int], None] = lambda _size: None,
 ) -> Extraction:
     """Verify every member of `directory`; while `publish` holds, store the `selected` ones below `prefix`.
 
     `check` is called for each MiB that is read and each second of waiting; whatever it raises stops the work.
+    `note_stored` is called with the size of each file that became an object, on the thread that stored it.
     When this function returns or raises, no thread and no PUT of its own is still under way.
     """
     blocks = _blocks(directory.members)
@@ -78,8 +80,10 @@ def extract(
     ranges = [
         piece for start, end in [*((b.start, b.end) for b in blocks), *rest] for piece in _cut(start, end)
     ]
-    writer = _Writer(storage)
-    verifier = _Verifier(storage, writer, selected, prefix=prefix, limits=limits, publish=publish)
+    writer = _Writer(storage, note_stored)
+    verifier = _Verifier(
+        storage, writer, selected, prefix=prefix, limits=limits, publish=publish, note_stored=note_stored
+    )
     workers = _Workers(verifier.verify, cpu_workers)
 
     def go_on() -> None:
@@ -311,8 +315,10 @@ class _Verifier:
         prefix: str,
         limits: Limits,
         publish: bool,
+        note_stored: Callable[[int], None],
     ) -> None:
         self._storage = storage
+        self._note_stored = note_stored
         self._writer = writer
         self._selected = {file.index: file for file in selected}
         self._prefix = prefix
@@ -359,6 +365,7 @@ class _Verifier:
             if verified.problems:
                 return  # never completed; whoever refuses the package aborts what was begun
             parts.complete()
+            self._note_stored(verified.size)
         self._files[verified.member.index] = StoredFile(
             filename=file.filename,
             original_path=file.path,
@@ -387,8 +394,9 @@ def _whole(verified: MemberReader) -> bytes | bytearray:
 class _Writer:
     """Single PUTs on threads that are started as they are needed."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, note_stored: Callable[[int], None]) -> None:
         self._storage = storage
+        self._note_stored = note_stored
         self._waiting: SimpleQueue[tuple[str, bytes | bytearray, str] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
@@ -449,6 +457,7 @@ class _Writer:
             try:
                 if self._failure is None:
                     self._storage.put_file(*task)
+                    self._note_stored(size)
             except BaseException as error:  # carried to the thread that waits for us
                 self._failure = error
             del task  # and with it the bytes, before the next wait

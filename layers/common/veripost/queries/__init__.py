@@ -13,6 +13,7 @@ from veripost.queries.deletion import (
 )
 from veripost.queries.events import Event, add_event, delete_events, oldest_event_age, oldest_events
 from veripost.queries.jobs import (
+    Amount,
     Claim,
     StoredFile,
     advance,
@@ -26,6 +27,7 @@ from veripost.queries.jobs import (
     list_runs,
     renew_lease,
 )
+from veripost.queries.keys import add_key, find_key, list_keys, note_key_use, revoke_key
 from veripost.queries.packages import (
     Position,
     Source,
@@ -33,6 +35,7 @@ from veripost.queries.packages import (
     add_package,
     get_file,
     get_package,
+    get_status,
     list_files,
     list_packages,
     package_prefix,
@@ -56,9 +59,11 @@ from veripost.queries.sweeping import (
     save_cursor,
     waiting_uploads,
 )
+from veripost.queries.waiting import Slot, give_slot_back, take_slot
 
 __all__ = [
     "FINAL",
+    "Amount",
     "Busy",
     "Claim",
     "Deletion",
@@ -66,10 +71,12 @@ __all__ = [
     "Forgotten",
     "Position",
     "ReplayFilter",
+    "Slot",
     "Source",
     "StoredFile",
     "Waiting",
     "add_event",
+    "add_key",
     "add_landed_package",
     "add_package",
     "advance",
@@ -82,19 +89,24 @@ __all__ = [
     "end_cleanup",
     "expire_upload",
     "fail_job",
+    "find_key",
     "finish_deletion",
     "finish_ready",
     "finish_refused",
     "forgotten_jobs",
     "get_file",
     "get_package",
+    "get_status",
     "give_back",
+    "give_slot_back",
     "interrupt_job",
     "known_versions",
     "list_files",
+    "list_keys",
     "list_packages",
     "list_runs",
     "load_cursor",
+    "note_key_use",
     "note_requeued",
     "oldest_event_age",
     "oldest_events",
@@ -105,8 +117,10 @@ __all__ = [
     "recorded_keys",
     "remove_unstarted_package",
     "renew_lease",
+    "revoke_key",
     "save_cursor",
     "start_replay",
     "start_replays",
+    "take_slot",
     "waiting_uploads",
 ]

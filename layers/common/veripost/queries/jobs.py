@@ -33,6 +33,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """So many files of a package, and so many bytes: those stored so far, or all that there will be."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file of a package as it was stored."""
 
@@ -118,6 +126,10 @@ def claim_job(
             attempt=attempt,
             lease_until=func.now() + lease,
             started_at=func.coalesce(ingest_runs.c.started_at, func.now()),
+            files=None,
+            bytes=None,
+            files_total=None,
+            bytes_total=None,
             error_code=None,
             error_message=None,
             request_id=request_id,
@@ -147,22 +159,32 @@ def _holding(claim: Claim) -> Any:
     )
 
 
-def renew_lease(connection: Connection, claim: Claim, *, lease: timedelta) -> bool:
-    """Show a sign of life; False when the job belongs to somebody else now."""
-    renewed = connection.execute(
-        update(ingest_runs).where(_holding(claim)).values(lease_until=func.now() + lease)
-    )
+def renew_lease(
+    connection: Connection, claim: Claim, *, lease: timedelta, stored: Amount | None = None
+) -> bool:
+    """Show a sign of life, and how much is `stored`; False when the job belongs to somebody else now."""
+    values: dict[str, Any] = {"lease_until": func.now() + lease}
+    if stored is not None:
+        values |= {"files": stored.files, "bytes": stored.bytes}
+    renewed = connection.execute(update(ingest_runs).where(_holding(claim)).values(values))
     return renewed.rowcount == 1
 
 
-def advance(connection: Connection, claim: Claim, status: Status) -> bool:
+def advance(connection: Connection, claim: Claim, status: Status, *, total: Amount | None = None) -> bool:
     """Move the package forward to `status`; False when `claim` has been lost.
 
-    A take-over starts again from the first byte but never moves the visible state backwards.
+    `total` is how much there is to store, once that is known. A take-over starts again from the first byte
+    but never moves the visible state backwards.
     """
     held = connection.execute(select(ingest_runs.c.id).where(_holding(claim)).with_for_update()).first()
     if held is None:
         return False
+    if total is not None:
+        connection.execute(
+            update(ingest_runs)
+            .where(ingest_runs.c.id == claim.run_id)
+            .values(files=0, bytes=0, files_total=total.files, bytes_total=total.bytes)
+        )
     earlier = PROGRESS[: PROGRESS.index(status)]
     connection.execute(
         update(post_packages)

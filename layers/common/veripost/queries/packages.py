@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, RowMapping, func, insert, literal, select, tuple_
+from sqlalchemy import Connection, RowMapping, func, insert, literal, select, true, tuple_
 from sqlalchemy.dialects.postgresql import insert as insert_unless_there
 
 from veripost.models import Status, Trigger, ingest_runs, post_files, post_packages
@@ -48,9 +48,10 @@ def add_package(
     source: Source,
     trigger: Trigger,
     size_bytes: int,
+    created_by: str | None = None,
 ) -> UUID:
     """Record a new package whose bytes are still to come, with its first job; return the job's id."""
-    values = _package_values(package_id, name, platform, source, size_bytes)
+    values = _package_values(package_id, name, platform, source, size_bytes) | {"created_by": created_by}
     connection.execute(insert(post_packages).values(values))
     return add_run(connection, package_id, trigger)
 
@@ -128,6 +129,46 @@ def _newest_job() -> Any:
 def get_package(connection: Connection, package_id: UUID) -> RowMapping | None:
     """Return one package with the id of its newest job, or None."""
     statement = select(post_packages, _newest_job()).where(post_packages.c.id == package_id)
+    return connection.execute(statement).mappings().first()
+
+
+def get_status(connection: Connection, package_id: UUID) -> RowMapping | None:
+    """Return what tells how far a package is, with the counters of its newest job, or None."""
+    newest = (
+        select(
+            ingest_runs.c.id,
+            ingest_runs.c.files,
+            ingest_runs.c.bytes,
+            ingest_runs.c.files_total,
+            ingest_runs.c.bytes_total,
+        )
+        .where(ingest_runs.c.package_id == post_packages.c.id)
+        .order_by(ingest_runs.c.created_at.desc())
+        .limit(1)
+        .lateral()
+    )
+    statement = (
+        select(
+            post_packages.c.id,
+            post_packages.c.status,
+            post_packages.c.error_code,
+            post_packages.c.error_message,
+            post_packages.c.error_detail,
+            post_packages.c.file_count,
+            post_packages.c.section_count,
+            post_packages.c.problems,
+            post_packages.c.source_version,
+            post_packages.c.size_bytes,
+            post_packages.c.updated_at,
+            newest.c.id.label("job_id"),
+            newest.c.files.label("files_stored"),
+            newest.c.bytes.label("bytes_stored"),
+            newest.c.files_total,
+            newest.c.bytes_total,
+        )
+        .select_from(post_packages.outerjoin(newest, true()))
+        .where(post_packages.c.id == package_id)
+    )
     return connection.execute(statement).mappings().first()
 
 
