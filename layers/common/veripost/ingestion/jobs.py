@@ -118,7 +118,7 @@ def ingest(
             return Outcome.SUPERSEDED
         except Exception as error:
             logger.exception("ingestion failed; the job is given back")
-            with suppress(AppError):  # if the store is what failed, the bucket's lifecycle does it
+            with suppress(AppError):  # if the store is what failed, the sweeper does it after the job
                 storage.abort_uploads(queries.package_prefix(package_id))
             _give_back(engine, claim, error)
             raise

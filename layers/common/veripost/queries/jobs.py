@@ -224,7 +224,9 @@ def finish_ready(
         "ready_at": func.now(),
         "updated_at": func.now(),
     }
-    if claim.trigger is Trigger.REPLAY:  # files of an earlier run may be in the store and not in this one
+    # Files of an earlier run may be in the store and not in this one, and an earlier attempt whose store was
+    # down has left the parts of a large file.
+    if claim.trigger is Trigger.REPLAY or claim.attempt > 1:
         values["clean_up_after"] = func.greatest(post_packages.c.clean_up_after, func.now())
     connection.execute(update(post_packages).where(post_packages.c.id == claim.package_id).values(values))
     add_event(connection, EventKind.READY, claim.package_id, claim.run_id)
