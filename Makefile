@@ -17,7 +17,7 @@ TEST_PARTS := lint types imports validate unit integration faults e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status logs migrate redrive sample test lint types imports validate unit integration faults \
-	e2e format corpus fuzz atheris agreement bench openapi lock deploy clean env-dev env-localcloud env-sam
+	e2e format corpus fuzz atheris agreement bench soak openapi lock deploy clean env-dev env-localcloud env-sam
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ bench: env-dev ## Measure everything in bench/ and write it into docs/performanc
 
 COMPILE = .local/tools/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python $(DEV)/python --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+soak: setup ## Send many packages at once through a local cloud of its own, and count what came of them (N=2000)
+	@PYTHONPATH=layers/common:. $(DEV)/python -m bench.soak $(or $(N),2000)
 
 openapi: env-dev ## Write the API's description anew (functions/status/openapi.json)
 	@PYTHONPATH=layers/common $(DEV)/python -m veripost.openapi > .local/openapi.json
