@@ -13,11 +13,11 @@ export PYTHONUNBUFFERED = 1
 DEV := .local/envs/dev/bin
 SAM := .local/envs/sam/bin/sam
 LINTED := layers functions migrations localcloud tests bench
-TEST_PARTS := lint types imports validate unit integration e2e
+TEST_PARTS := lint types imports validate unit integration faults e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status logs migrate key redrive sample test lint types imports validate unit integration \
-	e2e format corpus fuzz atheris agreement bench openapi lock deploy clean env-dev env-localcloud env-sam
+	faults e2e format corpus fuzz atheris agreement bench soak openapi lock deploy clean env-dev env-localcloud env-sam
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +62,7 @@ sample: env-dev ## Write HAAS_VF4.zip, a package to try the API with
 
 # ---- checks
 
-test: ## Run every check: lint, types, imports, template, unit, integration, end to end
+test: ## Run every check: lint, types, imports, template, unit, integration, faults, end to end
 	@summary=""; failed=""; all=$$(date +%s); \
 	for part in $(TEST_PARTS); do \
 		echo "== $$part"; begin=$$(date +%s); \
@@ -91,6 +91,9 @@ unit: env-dev ## Run the unit tests
 
 integration: env-dev ## Run the tests against a real Postgres
 	@$(DEV)/python -m pytest -q tests/integration
+
+faults: env-dev ## Kill, delay and repeat everything, on a real Postgres and an S3 and SQS of their own
+	@$(DEV)/python -m pytest -q tests/faults
 
 e2e: setup ## Run the tests against a deployed local cloud of their own
 	@$(DEV)/python -m pytest -q tests/e2e
@@ -121,6 +124,9 @@ bench: env-dev ## Measure everything in bench/ and write it into docs/performanc
 
 COMPILE = .local/tools/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--python $(DEV)/python --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+soak: setup ## Send many packages at once through a local cloud of its own, and count what came of them (N=2000)
+	@PYTHONPATH=layers/common:. $(DEV)/python -m bench.soak $(or $(N),2000)
 
 openapi: env-dev ## Write the API's description anew (functions/status/openapi.json)
 	@PYTHONPATH=layers/common $(DEV)/python -m veripost.openapi > .local/openapi.json

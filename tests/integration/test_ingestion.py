@@ -23,7 +23,7 @@ from veripost.ingestion import IngestConfig, Outcome
 from veripost.models import Status, Trigger, post_files, post_packages
 from veripost.queries import Source
 from veripost.settings import Settings
-from veripost.storage import Storage, _ObstoreRanges
+from veripost.storage import PartsUpload, Storage, _ObstoreRanges
 from veripost.upkeep.sweep import Sweeper
 
 CONFIG = ingestion.config_of(Settings())
@@ -371,6 +371,31 @@ def test_the_lease_lives_through_a_put_that_takes_longer(
     monkeypatch.setattr(Storage, "put_file", slow)
     assert _ingest(landed, engine, storage, short) is Outcome.READY
     assert others == [Outcome.IGNORED]
+
+
+def test_parts_that_nobody_could_abort_are_removed_once_the_job_has_ended(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is down amid a large file: the job cannot be cleaned up after when it is given back."""
+    noise = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(400_000))
+    landed = _drop(samples.zip_of({**GOOD, "BIG.CTL": noise}))
+    s3 = boto3.client("s3")
+
+    def down(*_: object) -> None:
+        raise Unavailable(detail="SlowDown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartsUpload, "complete", down)
+        patch.setattr(Storage, "abort_uploads", down)
+        with pytest.raises(Unavailable, match="SlowDown"):
+            _ingest(landed, engine, storage)
+    assert len(s3.list_multipart_uploads(Bucket="packages")["Uploads"]) == 1
+    assert _ingest(landed, engine, storage) is Outcome.READY
+    Sweeper(engine, storage, Settings(), seconds_left=lambda: 50.0).remove_leftovers()
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="packages")
+    package = _package(engine, landed)
+    assert (package["status"], package["clean_up_after"]) == ("ready", None)
+    assert len(_objects(package["s3_prefix"])) == 4
 
 
 @pytest.mark.parametrize("workers", [1, 3])

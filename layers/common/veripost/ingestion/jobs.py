@@ -119,7 +119,7 @@ def ingest(
             return Outcome.SUPERSEDED
         except Exception as error:
             logger.exception("ingestion failed; the job is given back")
-            with suppress(AppError):  # if the store is what failed, the bucket's lifecycle does it
+            with suppress(AppError):  # if the store is what failed, the sweeper does it after the job
                 storage.abort_uploads(queries.package_prefix(package_id))
             _give_back(engine, claim, error)
             raise
@@ -135,13 +135,13 @@ def give_up(landed: LandedObject, *, engine: Engine, storage: Storage, longest_r
     if package_id is None:
         return False
     with logger.append_context_keys(package_id=str(package_id)), engine.begin() as connection:
-        failed = queries.fail_job(
+        job_id = queries.fail_job(
             connection, package_id, why="given up after too many deliveries", longest_run=longest_run
         )
-        if failed:
+        if job_id is not None:
             telemetry.emit({"PackagesFailed": 1})
-            logger.error("package given up", extra={"key": landed.key})
-    return failed
+            logger.error("package given up", extra={"job_id": str(job_id), "key": landed.key})
+    return job_id is not None
 
 
 def _package_of(landed: LandedObject, *, engine: Engine, storage: Storage) -> UUID | None:

@@ -246,7 +246,9 @@ def finish_ready(
         "ready_at": func.now(),
         "updated_at": func.now(),
     }
-    if claim.trigger is Trigger.REPLAY:  # files of an earlier run may be in the store and not in this one
+    # Files of an earlier run may be in the store and not in this one, and an earlier attempt whose store was
+    # down has left the parts of a large file.
+    if claim.trigger is Trigger.REPLAY or claim.attempt > 1:
         values["clean_up_after"] = func.greatest(post_packages.c.clean_up_after, func.now())
     connection.execute(update(post_packages).where(post_packages.c.id == claim.package_id).values(values))
     add_event(connection, EventKind.READY, claim.package_id, claim.run_id)
@@ -333,15 +335,15 @@ def give_back(connection: Connection, claim: Claim, *, code: str, message: str) 
     )
 
 
-def fail_job(connection: Connection, package_id: UUID, *, why: str, longest_run: timedelta) -> bool:
-    """End a package's job as `ingest_failed`, unless the package is final or a worker's lease lives.
+def fail_job(connection: Connection, package_id: UUID, *, why: str, longest_run: timedelta) -> UUID | None:
+    """End a package's job as `ingest_failed`; return its id, or None if it has ended or a lease lives.
 
     The files of an earlier run stay the package's. What this job stored is removed by the sweeper: at once,
     or after `longest_run` where its worker may still be writing.
     """
     run = lock_newest_run(connection, package_id)
     if run is None or run["lease_lives"] or run["status"] not in UNFINISHED:
-        return False
+        return None
     last = (
         f"{run['error_code']}: {run['error_message']}"
         if run["error_code"]
@@ -359,7 +361,7 @@ def fail_job(connection: Connection, package_id: UUID, *, why: str, longest_run:
         )
     )
     if failed.rowcount != 1:
-        return False
+        return None
     connection.execute(
         update(ingest_runs)
         .where(ingest_runs.c.id == run["id"])
@@ -373,8 +375,9 @@ def fail_job(connection: Connection, package_id: UUID, *, why: str, longest_run:
     )
     may_still_write = run["status"] == RunStatus.RUNNING
     clean_up_later(connection, package_id, longest_run if may_still_write else timedelta(0))
-    add_event(connection, EventKind.FAILED, package_id, run["id"])
-    return True
+    job_id: UUID = run["id"]
+    add_event(connection, EventKind.FAILED, package_id, job_id)
+    return job_id
 
 
 def list_runs(connection: Connection, package_id: UUID, *, limit: int) -> Sequence[RowMapping]:
