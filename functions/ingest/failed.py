@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
@@ -34,6 +35,8 @@ def give_up(record: SQSRecord, lambda_context: LambdaContext) -> None:
                     engine=get_engine(settings),
                     storage=get_storage(settings),
                     longest_run=ingestion.config_of(settings).longest_run,
+                    # Milliseconds since 1970; moving to the dead-letter queue does not change it.
+                    sent_at=datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC),
                 )
         except Exception:
             logger.exception("dead letter stays in the queue")

@@ -169,8 +169,15 @@ def test_an_unknown_platform_is_refused(engine: Engine, storage: Storage) -> Non
 def test_an_object_deleted_before_we_came(engine: Engine, storage: Storage) -> None:
     landed = _drop(samples.zip_of(GOOD))
     storage.delete_original(landed.key, landed.version)
+    assert _ingest(landed, engine, storage) is Outcome.IGNORED
+    with engine.connect() as connection:
+        statement = select(post_packages.c.id).where(post_packages.c.source_key == landed.key)
+        assert connection.execute(statement).all() == [], "who took it back for good has no package"
+    package_id = _announced(engine)
+    landed = _land(f"uploads/{package_id}/archive.zip", samples.zip_of(GOOD))
+    storage.delete_original(landed.key, landed.version)
     assert _ingest(landed, engine, storage) is Outcome.REFUSED
-    assert _package(engine, landed)["error_code"] == "original_missing"
+    assert _package(engine, landed)["error_code"] == "original_missing", "one that was announced is missed"
 
 
 def test_an_overwritten_drop_is_two_packages_each_of_its_own_version(

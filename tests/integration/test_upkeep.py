@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, RowMapping, func, select, text
 
 from localcloud import samples
-from veripost import ingest_queue, ingestion, queries
+from veripost import db, ingest_queue, ingestion, queries
 from veripost.errors import Unavailable
 from veripost.ingest_queue import LandedObject
 from veripost.ingestion import Outcome
@@ -116,6 +116,10 @@ def _id_of(engine: Engine, landed: LandedObject) -> UUID:
 def _count(engine: Engine, table: Any) -> int:
     with engine.connect() as connection:
         return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _objects(bucket: str, prefix: str = "") -> set[str]:
@@ -231,12 +235,14 @@ def test_what_waits_for_its_turn_in_a_long_queue_is_left_alone(
     lost, waiting = _drop(), _drop()
     _claimed(engine, lost, storage)
     ingestion.jobs._package_of(waiting, engine=engine, storage=storage)
-    unknown = _drop()
+    unknown, uploading = _drop(), _uploading(engine)
+    _land(f"uploads/{uploading}/archive.zip", samples.zip_of(GOOD))
     _sql(engine, "UPDATE ingest_runs SET queued_at = now() - interval '1 day'")
     monkeypatch.setattr(ingest_queue, "backlog", lambda _settings: sweep.BACKLOG + 1)
     swept = _sweep(engine, storage, replace(settings, stale_seconds=1))
-    assert (swept.taken_over, swept.requeued, swept.lost_events) == (1, 0, 0)
-    assert unknown not in _announced(settings)
+    assert (swept.taken_over, swept.requeued, swept.lost_events, swept.found_uploads) == (1, 0, 0, 0)
+    assert _announced(settings) == [lost]
+    assert unknown.key.startswith("drops/")
 
 
 def test_one_broken_step_does_not_stop_the_others(
@@ -250,9 +256,13 @@ def test_one_broken_step_does_not_stop_the_others(
         raise Unavailable(detail="the queue: down")
 
     monkeypatch.setattr(ingest_queue, "backlog", down)
+    landed = _drop()
+    _ingest(landed, engine, storage)
+    _sql(engine, "UPDATE post_packages SET status = 'deleting' WHERE source_version IS NOT NULL")
     with pytest.raises(Unavailable, match="down"):
         _sweep(engine, storage, settings)
-    assert _package(engine, package_id)["error_code"] == "upload_expired"
+    assert _count(engine, post_packages) == 1, "the deletion went on"
+    assert _package(engine, package_id)["status"] == "pending"
 
 
 # -- uploads
@@ -343,6 +353,59 @@ def test_a_drop_whose_event_was_lost_is_found_by_the_walk(
     assert _count(engine, post_packages) == 6
 
 
+def test_uploads_that_the_database_does_not_know_are_left_alone(
+    engine: Engine, storage: Storage, settings: Settings
+) -> None:
+    """A database restored from yesterday must not cost today's originals."""
+    package_id = _uploading(engine)
+    landed = _land(f"uploads/{package_id}/archive.zip", samples.zip_of(GOOD))
+    _ingest(landed, engine, storage)
+    _sql(engine, "TRUNCATE post_packages CASCADE")
+    time.sleep(1.2)  # objects cannot be made older
+    swept = _sweep(engine, storage, replace(settings, stale_seconds=1))
+    assert (swept.lost_events, swept.unknown_uploads) == (0, 1)
+    assert _announced(settings) == []
+    assert _objects("incoming") == {landed.key}
+
+
+def test_a_walk_whose_place_is_no_longer_understood_starts_anew(
+    engine: Engine, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = _drop()
+    _sql(engine, "INSERT INTO sweep_cursors (prefix, key_marker, version_marker) VALUES ('drops/', 'z', 'v')")
+    time.sleep(1.2)
+    real = Storage.list_versions
+
+    def picky(self: Storage, bucket: str, prefix: str, **place: Any) -> Any:
+        if place.get("after", ("", ""))[0]:
+            raise Unavailable(detail="InvalidArgument: version id marker")
+        return real(self, bucket, prefix, **place)
+
+    monkeypatch.setattr(Storage, "list_versions", picky)
+    with pytest.raises(Unavailable, match="InvalidArgument"):
+        _sweep(engine, storage, replace(settings, stale_seconds=1))
+    assert _sweep(engine, storage, replace(settings, stale_seconds=1)).lost_events == 1
+    assert _announced(settings) == [lost]
+
+
+def test_the_age_of_the_oldest_unfinished_package_counts_from_its_landing(
+    engine: Engine, storage: Storage, settings: Settings
+) -> None:
+    def age() -> float:
+        with engine.connect() as connection:
+            return queries.oldest_unfinished_age(connection).total_seconds()
+
+    assert age() == 0
+    package_id = _uploading(engine)
+    _sql(engine, "UPDATE ingest_runs SET created_at = now() - interval '1 h'")
+    assert age() == 0, "nothing has landed"
+    with engine.begin() as connection:
+        queries.bind_source_version(connection, package_id, "v")
+    assert 0 <= age() < 60
+    _sql(engine, "UPDATE post_packages SET landed_at = now() - interval '10 min'")
+    assert 600 <= age() < 660
+
+
 # -- replay
 
 
@@ -394,6 +457,7 @@ def test_a_replay_can_refuse_what_was_ready_and_then_nothing_of_it_is_left(
     package = _package(engine, package_id)
     assert (package["status"], package["file_count"], package["ready_at"]) == ("error", 0, None)
     assert _count(engine, post_files) == 0
+    _sweep(engine, storage, settings)  # the objects go after the rows: there is no moment with rows alone
     assert _objects("packages") == set()
 
 
@@ -402,7 +466,7 @@ def test_many_are_replayed_by_a_filter(engine: Engine, storage: Storage, setting
     ready = _drop()
     _ingest(ready, engine, storage)
     for landed in failed:
-        ingestion.give_up(landed, engine=engine, storage=storage, longest_run=LONG)
+        ingestion.give_up(landed, engine=engine, storage=storage, longest_run=LONG, sent_at=_now())
     chosen = ReplayFilter(status=Status.ERROR, error_code="ingest_failed", platform="camworks")
     assert replay.replay_all(engine, settings, replace(chosen, platform="other"), limit=100) == []
     assert len(replay.replay_all(engine, settings, chosen, limit=5)) == 5
@@ -425,7 +489,81 @@ def test_a_replay_that_could_not_be_announced_is_announced_by_the_sweeper(
     assert _announced(settings) == [landed]
 
 
+def test_the_newest_job_is_the_one_added_last_even_by_a_transaction_that_began_first(
+    engine: Engine, database_url: str, storage: Storage, settings: Settings
+) -> None:
+    landed = _drop()
+    _ingest(landed, engine, storage)
+    package_id = _id_of(engine, landed)
+    other = db.get_engine(Settings(database_url=database_url, database_tls="disable", environment="other"))
+    with other.begin() as slow:
+        slow.execute(text("SELECT now()"))  # its transaction begins here
+        replay.replay(engine, storage, settings, package_id)
+        assert _ingest(landed, engine, storage) is Outcome.READY
+        added = queries.start_replay(slow, package_id)
+    other.dispose()
+    assert _package(engine, package_id)["job_id"] == added
+    assert _ingest(landed, engine, storage) is Outcome.READY
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_replay_whose_original_vanishes_keeps_the_last_copy(
+    engine: Engine, storage: Storage, settings: Settings, many: bool
+) -> None:
+    landed = _drop()
+    _ingest(landed, engine, storage)
+    package_id = _id_of(engine, landed)
+    if many:
+        storage.delete_original(landed.key, landed.version)
+        assert replay.replay_all(engine, settings, ReplayFilter(), limit=10) == [package_id]
+    else:
+        replay.replay(engine, storage, settings, package_id)
+        storage.delete_original(landed.key, landed.version)
+    assert _ingest(landed, engine, storage) is Outcome.REFUSED
+    package, run = _package(engine, package_id), _run(engine, package_id)
+    assert (package["status"], package["error_code"], package["file_count"]) == ("ready", None, 2)
+    assert (run["status"], run["error_code"]) == ("refused", "original_missing")
+    assert len(_objects("packages")) == _count(engine, post_files) == 2
+
+
 # -- giving up
+
+
+def test_an_old_dead_letter_does_not_end_a_fresh_replay(
+    engine: Engine, storage: Storage, settings: Settings
+) -> None:
+    landed, sent_at = _drop(), _now()
+
+    def dead_letter() -> bool:
+        return ingestion.give_up(landed, engine=engine, storage=storage, longest_run=LONG, sent_at=sent_at)
+
+    assert dead_letter()
+    replay.replay(engine, storage, settings, _id_of(engine, landed))
+    assert not dead_letter()
+    assert _ingest(landed, engine, storage) is Outcome.READY
+
+
+def test_a_worker_that_lost_its_job_leaves_the_uploads_of_the_next_one_alone(
+    engine: Engine, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = _drop()
+    package_id = _claimed(engine, landed, storage)
+    s3, prefix = boto3.client("s3"), queries.package_prefix(package_id)
+
+    def taken_over(_job: object) -> None:
+        _sql(engine, "UPDATE ingest_runs SET lease_until = now() - interval '1 s'")
+        with engine.begin() as connection:
+            assert queries.claim_job(
+                connection, package_id, lease=timedelta(minutes=1), request_id="b", longest_run=LONG
+            )
+        s3.create_multipart_upload(Bucket="packages", Key=f"{prefix}BIG.SRC")
+        raise Unavailable(detail="a GET timed out")
+
+    monkeypatch.setattr(ingestion.jobs._Job, "run", taken_over)
+    with pytest.raises(Unavailable):
+        _ingest(landed, engine, storage)
+    assert len(s3.list_multipart_uploads(Bucket="packages")["Uploads"]) == 1
+    assert _run(engine, package_id)["status"] == "running"
 
 
 def test_giving_up_makes_a_record_of_what_has_none_and_spares_what_is_final_or_held(
@@ -435,7 +573,7 @@ def test_giving_up_makes_a_record_of_what_has_none_and_spares_what_is_final_or_h
     _ingest(done, engine, storage)
     _claimed(engine, held, storage, lease=60)
     outcomes = [
-        ingestion.give_up(landed, engine=engine, storage=storage, longest_run=LONG)
+        ingestion.give_up(landed, engine=engine, storage=storage, longest_run=LONG, sent_at=_now())
         for landed in (unknown, done, held, unknown)
     ]
     assert outcomes == [True, False, False, False]
@@ -454,7 +592,7 @@ def test_a_failed_replay_keeps_the_files_of_the_last_run_and_drops_its_own(
     kept = _objects("packages", prefix)
     replay.replay(engine, storage, settings, package_id)
     storage.put_file(f"{prefix}half.SRC", b"x", "00" * 32)
-    assert ingestion.give_up(landed, engine=engine, storage=storage, longest_run=LONG)
+    assert ingestion.give_up(landed, engine=engine, storage=storage, longest_run=LONG, sent_at=_now())
     assert _sweep(engine, storage, settings).leftovers_removed == 1
     assert _objects("packages", prefix) == kept
     assert _count(engine, post_files) == 2
@@ -481,9 +619,12 @@ def test_deleting_takes_exactly_the_package(engine: Engine, storage: Storage, se
     versions = boto3.client("s3").list_object_versions(Bucket="incoming", Prefix=key)["Versions"]
     assert [version["VersionId"] for version in versions] == [second.version]
     assert deletion.delete_package(engine, storage, package_id, longest_run=LONG), "204 when repeated"
-    # A late delivery of its event finds no object and makes no package out of nothing that lasts.
-    assert _ingest(first, engine, storage) is Outcome.REFUSED
-    assert _count(engine, post_packages) == 2
+    # A late delivery of its event finds no object, and makes no package out of nothing.
+    assert _ingest(first, engine, storage) is Outcome.IGNORED
+    assert _count(engine, post_packages) == 1
+    with engine.connect() as connection:
+        kinds = list(connection.scalars(select(outbox.c.kind)))
+    assert kinds == ["PackageReady", "PackageReady"]
 
 
 def test_a_package_that_is_worked_on_is_busy(engine: Engine, storage: Storage, settings: Settings) -> None:
@@ -525,6 +666,70 @@ def test_an_interrupted_deletion_is_finished_by_the_sweeper(
     assert _objects("incoming") == set()
 
 
+def test_an_upload_that_lands_while_its_package_is_deleted_goes_with_it(
+    engine: Engine, storage: Storage, settings: Settings
+) -> None:
+    package_id = _uploading(engine)
+    with engine.begin() as connection:
+        pending = queries.begin_deletion(connection, package_id, longest_run=LONG)
+    landed = _land(f"uploads/{package_id}/archive.zip", samples.zip_of(GOOD))
+    assert _ingest(landed, engine, storage) is Outcome.IGNORED
+    assert _objects("incoming") == set()
+    assert pending is not None
+    assert deletion.go_on(engine, storage, pending)
+    assert _count(engine, post_packages) == 0
+
+
+def test_one_package_that_cannot_be_deleted_holds_up_no_other(
+    engine: Engine, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for _ in range(3):
+        landed = _drop()
+        _ingest(landed, engine, storage)
+        ids.append(_id_of(engine, landed))
+    _sql(engine, "UPDATE post_packages SET status = 'deleting', clean_up_after = NULL")
+    _sql(engine, "UPDATE post_packages SET updated_at = now() - interval '1 h' WHERE id = :id", id=ids[0])
+    real = Storage.delete_versions
+
+    def locked(self: Storage, bucket: str, versions: Any) -> int:
+        if any(str(ids[0]) in version.key for version in versions):
+            raise Unavailable(detail="object lock")
+        return real(self, bucket, versions)
+
+    monkeypatch.setattr(Storage, "delete_versions", locked)
+    with pytest.raises(Unavailable, match="object lock"):
+        _sweep(engine, storage, settings)
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(post_packages.c.id))) == [ids[0]]
+
+
+def test_one_leftover_that_cannot_be_removed_holds_up_no_other(
+    engine: Engine, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for _ in range(2):
+        landed = _drop()
+        _ingest(landed, engine, storage)
+        ids.append(_id_of(engine, landed))
+        storage.put_file(f"{queries.package_prefix(ids[-1])}stray.SRC", b"x", "00" * 32)
+    _sql(engine, "UPDATE post_packages SET clean_up_after = now() - interval '1 s'")
+    _sql(engine, "UPDATE post_packages SET clean_up_after = now() - interval '1 h' WHERE id = :id", id=ids[0])
+    real = Storage.delete_versions
+
+    def locked(self: Storage, bucket: str, versions: Any) -> int:
+        if any(str(ids[0]) in version.key for version in versions):
+            raise Unavailable(detail="object lock")
+        return real(self, bucket, versions)
+
+    monkeypatch.setattr(Storage, "delete_versions", locked)
+    with pytest.raises(Unavailable, match="object lock"):
+        _sweep(engine, storage, settings)
+    due = _package(engine, ids[0])["clean_up_after"]
+    assert due > _now()
+    assert _package(engine, ids[1])["clean_up_after"] is None
+
+
 # -- events
 
 
@@ -544,7 +749,7 @@ def test_every_end_is_announced_once_and_in_order(
     bad = _drop({"prog.NC": b"G0"})
     _ingest(bad, engine, storage)
     lost = _drop()
-    ingestion.give_up(lost, engine=engine, storage=storage, longest_run=LONG)
+    ingestion.give_up(lost, engine=engine, storage=storage, longest_run=LONG, sent_at=_now())
 
     assert announcing.publish(engine, settings, seconds_left=lambda: 50.0) == 14
     assert announcing.publish(engine, settings, seconds_left=lambda: 50.0) == 0

@@ -25,8 +25,9 @@ from veripost.errors import Unavailable
 from veripost.settings import Settings
 
 _WRONG_CREDENTIALS = "28P01"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
-# Classes 08 (connection), 53 (resources), 57P (shutdown, starting up) and a statement that was timed out.
-_UNAVAILABLE = ("08", "53", "57P", "57014")
+# Classes 08 (connection), 40 (deadlock, serialization: another try helps), 53 (resources), 57P (shutdown,
+# starting up) and a statement that was timed out.
+_UNAVAILABLE = ("08", "40", "53", "57P", "57014")
 
 
 @cache

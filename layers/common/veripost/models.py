@@ -128,6 +128,7 @@ post_packages = Table(
     Column("source_version", Text),
     Column("s3_prefix", Text, nullable=False),
     Column("created_by", Text),
+    Column("landed_at", DateTime(timezone=True)),
     # After this the sweeper removes what lies below the prefix and has no row: a worker that lost its lease
     # may write for as long as it can run.
     Column("clean_up_after", DateTime(timezone=True)),
@@ -209,6 +210,11 @@ ingest_runs = Table(
     CheckConstraint("(status = 'running') = (lease_until IS NOT NULL)", name="running_has_a_lease"),
     Index("ix_ingest_runs_package_id_created_at", "package_id", text("created_at DESC")),
     Index("ix_ingest_runs_lease_until", "lease_until", postgresql_where=text("status = 'running'")),
+    Index(
+        "ix_ingest_runs_unfinished",
+        "package_id",
+        postgresql_where=text("status IN ('queued', 'interrupted', 'running')"),
+    ),
     Index(
         "ix_ingest_runs_queued_at", "queued_at", postgresql_where=text("status IN ('queued', 'interrupted')")
     ),

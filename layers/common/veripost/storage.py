@@ -444,6 +444,16 @@ class Storage:
         return len(doomed)
 
 
+def upload_owner(key: str) -> UUID | None:
+    """Return the package that an upload's key names: `uploads/{package_id}/archive.zip`, and nothing else."""
+    door, _, rest = key.partition("/")
+    owner, _, filename = rest.partition("/")
+    try:
+        return UUID(owner) if door == "uploads" and filename == ORIGINAL_NAME else None
+    except ValueError:
+        return None
+
+
 def bundle_key(package_id: UUID) -> str:
     """Return where the whole package lies as one ZIP, once somebody has asked for it."""
     return f"bundles/{package_id}.zip"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -35,7 +35,7 @@ from veripost.models import Status, Trigger
 from veripost.platforms import registry, rules
 from veripost.queries import Amount, Claim, Source
 from veripost.settings import Settings
-from veripost.storage import ORIGINAL_NAME, ObjectMissing, Storage
+from veripost.storage import ObjectMissing, Storage, upload_owner
 from veripost.telemetry import logger
 
 _PROGRESS_SECONDS = 2.0  # between two looks at what is stored, for whoever watches
@@ -119,24 +119,29 @@ def ingest(
             return Outcome.SUPERSEDED
         except Exception as error:
             logger.exception("ingestion failed; the job is given back")
-            with suppress(AppError):  # if the store is what failed, the sweeper does it after the job
-                storage.abort_uploads(queries.package_prefix(package_id))
-            _give_back(engine, claim, error)
+            _give_back(engine, storage, claim, error, lease=config.lease)
             raise
 
 
-def give_up(landed: LandedObject, *, engine: Engine, storage: Storage, longest_run: timedelta) -> bool:
+def give_up(
+    landed: LandedObject, *, engine: Engine, storage: Storage, longest_run: timedelta, sent_at: datetime
+) -> bool:
     """End the job of an object that was delivered too often as `ingest_failed`; False if it had ended.
 
-    Nothing happens to a package that is final or whose worker's lease lives. An object that has no record yet
-    gets one, so that what landed can be found.
+    `sent_at` is when its message was sent. Nothing happens to a package that is final, whose worker's lease
+    lives, or that was started anew since. An object that has no record yet gets one, so that what landed can
+    be found.
     """
     package_id = _package_of(landed, engine=engine, storage=storage)
     if package_id is None:
         return False
     with logger.append_context_keys(package_id=str(package_id)), engine.begin() as connection:
         job_id = queries.fail_job(
-            connection, package_id, why="given up after too many deliveries", longest_run=longest_run
+            connection,
+            package_id,
+            why="given up after too many deliveries",
+            longest_run=longest_run,
+            sent_at=sent_at,
         )
         if job_id is not None:
             telemetry.emit({"PackagesFailed": 1})
@@ -148,7 +153,7 @@ def _package_of(landed: LandedObject, *, engine: Engine, storage: Storage) -> UU
     """Find or make the package that `landed` belongs to; None when there is nothing to ingest."""
     door, _, rest = landed.key.partition("/")
     if door == "uploads":
-        return _package_of_upload(landed, rest, engine=engine, storage=storage)
+        return _package_of_upload(landed, engine=engine, storage=storage)
     folder_marker = landed.key.endswith("/") and landed.size == 0
     if door == "drops" and not folder_marker:
         return _package_of_drop(landed, rest, engine=engine)
@@ -156,9 +161,9 @@ def _package_of(landed: LandedObject, *, engine: Engine, storage: Storage) -> UU
     return None
 
 
-def _package_of_upload(landed: LandedObject, rest: str, *, engine: Engine, storage: Storage) -> UUID | None:
+def _package_of_upload(landed: LandedObject, *, engine: Engine, storage: Storage) -> UUID | None:
     pinned = None
-    package_id = _owner_of(rest)
+    package_id = upload_owner(landed.key)
     if package_id is not None:
         with engine.begin() as connection:
             pinned = queries.bind_source_version(connection, package_id, landed.version)
@@ -168,15 +173,6 @@ def _package_of_upload(landed: LandedObject, rest: str, *, engine: Engine, stora
     storage.delete_original(landed.key, landed.version)
     logger.info("deleted an upload that belongs to no package", extra={"key": landed.key, "pinned": pinned})
     return None
-
-
-def _owner_of(rest: str) -> UUID | None:
-    """Return the package that an upload's key names: `{package_id}/archive.zip`, and nothing else."""
-    owner, _, filename = rest.partition("/")
-    try:
-        return UUID(owner) if filename == ORIGINAL_NAME else None
-    except ValueError:
-        return None
 
 
 def _package_of_drop(landed: LandedObject, rest: str, *, engine: Engine) -> UUID | None:
@@ -193,10 +189,16 @@ def _package_of_drop(landed: LandedObject, rest: str, *, engine: Engine) -> UUID
         )
 
 
-def _give_back(engine: Engine, claim: Claim, error: Exception) -> None:
+def _give_back(engine: Engine, storage: Storage, claim: Claim, error: Exception, *, lease: timedelta) -> None:
     code = error.code if isinstance(error, AppError) else "internal_error"
     message = error.message if isinstance(error, AppError) else AppError.message
     try:
+        with engine.begin() as connection:
+            held = queries.renew_lease(connection, claim, lease=lease)
+        if not held:
+            return  # what is under way below the prefix is another worker's
+        with suppress(AppError):  # if the store is what failed, the sweeper does it after the job
+            storage.abort_uploads(queries.package_prefix(claim.package_id))
         with engine.begin() as connection:
             queries.give_back(connection, claim, code=code, message=message)
     except SQLAlchemyError:
@@ -317,7 +319,7 @@ class _Job:
         try:
             return self._ingest(platform, fallback_name=package["name"])
         except ObjectMissing as missing:
-            return self._refuse([_original_missing(missing)])
+            return self._end_without_original(_original_missing(missing))
 
     def _ingest(self, platform: registry.Platform, *, fallback_name: str) -> Outcome:
         reader = self._storage.open_original(self._landed.bucket, self._landed.key, self._landed.version)
@@ -370,12 +372,35 @@ class _Job:
         logger.info("ingestion ended", extra={"outcome": Outcome.READY, "files": len(extraction.files)})
         return Outcome.READY
 
+    def _end_without_original(self, problem: Problem) -> Outcome:
+        if self._claim.trigger is Trigger.REPLAY:
+            with self._engine.begin() as connection:
+                written = queries.finish_without_original(
+                    connection,
+                    self._claim,
+                    code=problem.code,
+                    message=problem.message,
+                    detail=problem.detail,
+                )
+            self._end(written)
+            logger.warning("the original of a replay is gone; its files stay", extra={"code": problem.code})
+            return Outcome.REFUSED
+        if self._claim.trigger is Trigger.DROP and self._claim.attempt == 1:
+            # Whoever dropped it took it back for good, or deleted its package while this message waited.
+            with self._engine.begin() as connection:
+                written = queries.forget_package(connection, self._claim)
+            self._end(written)
+            logger.info("a drop was gone before it was read", extra={"key": self._landed.key})
+            return Outcome.IGNORED
+        return self._refuse([problem])
+
     def _refuse(
         self, problems: Sequence[Problem], *, size: int | None = None, content_hash: str | None = None
     ) -> Outcome:
         self._heartbeat.renew()
         self._heartbeat.check_lease()  # never delete what another worker has begun to write
-        self._storage.delete_prefix(self._prefix)
+        if self._claim.trigger is not Trigger.REPLAY:  # or else rows would be left whose objects are gone
+            self._storage.delete_prefix(self._prefix)
         error = refusal(problems)
         with self._engine.begin() as connection:
             written = queries.finish_refused(

@@ -10,6 +10,7 @@ from veripost.queries.deletion import (
     begin_deletion,
     finish_deletion,
     pending_deletions,
+    postpone_deletion,
 )
 from veripost.queries.events import Event, add_event, delete_events, oldest_event_age, oldest_events
 from veripost.queries.jobs import (
@@ -23,6 +24,8 @@ from veripost.queries.jobs import (
     fail_job,
     finish_ready,
     finish_refused,
+    finish_without_original,
+    forget_package,
     give_back,
     list_runs,
     renew_lease,
@@ -42,7 +45,7 @@ from veripost.queries.packages import (
     ping,
     remove_unstarted_package,
 )
-from veripost.queries.replays import FINAL, ReplayFilter, start_replay, start_replays
+from veripost.queries.replays import FINAL, ReplayFilter, replayable, start_replay
 from veripost.queries.sweeping import (
     Forgotten,
     Waiting,
@@ -55,8 +58,10 @@ from veripost.queries.sweeping import (
     load_cursor,
     note_requeued,
     oldest_unfinished_age,
+    postpone_cleanup,
     recorded_keys,
     save_cursor,
+    unbound_uploads,
     waiting_uploads,
 )
 from veripost.queries.waiting import Slot, give_slot_back, take_slot
@@ -93,6 +98,8 @@ __all__ = [
     "finish_deletion",
     "finish_ready",
     "finish_refused",
+    "finish_without_original",
+    "forget_package",
     "forgotten_jobs",
     "get_file",
     "get_package",
@@ -114,13 +121,16 @@ __all__ = [
     "package_prefix",
     "pending_deletions",
     "ping",
+    "postpone_cleanup",
+    "postpone_deletion",
     "recorded_keys",
     "remove_unstarted_package",
     "renew_lease",
+    "replayable",
     "revoke_key",
     "save_cursor",
     "start_replay",
-    "start_replays",
     "take_slot",
+    "unbound_uploads",
     "waiting_uploads",
 ]

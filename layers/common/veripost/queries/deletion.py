@@ -91,6 +91,15 @@ def pending_deletions(connection: Connection, *, limit: int) -> list[Deletion]:
     return [_deletion(row) for row in connection.execute(statement).mappings()]
 
 
+def postpone_deletion(connection: Connection, package_id: UUID) -> None:
+    """Let others go first: a deletion that failed is the last in line."""
+    connection.execute(
+        update(post_packages)
+        .where(post_packages.c.id == package_id, post_packages.c.status == Status.DELETING)
+        .values(updated_at=func.now())
+    )
+
+
 def finish_deletion(connection: Connection, package_id: UUID) -> bool:
     """Remove the row, files and jobs of a package whose objects are gone; False if it is not due."""
     gone = connection.execute(

@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, and_, bindparam, func, select, text, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    null,
+    select,
+    text,
+    update,
+)
 
 from veripost.errors import IngestFailed
 from veripost.models import EventKind, RunStatus, Status, Trigger, ingest_runs, post_files, post_packages
@@ -75,12 +87,18 @@ def lock_newest_run(connection: Connection, package_id: UUID) -> RowMapping | No
 def bind_source_version(connection: Connection, package_id: UUID, version: str) -> str | None:
     """Pin the object version a package consists of, once; return the pinned one, or None without a row.
 
-    An object that arrives after its upload was given up reopens the package and its job.
+    An object that arrives after its upload was given up reopens the package and its job. A package that is
+    being deleted takes no object any more: it counts as no row.
     """
+    lock_newest_run(connection, package_id)
     bound = connection.execute(
         update(post_packages)
-        .where(post_packages.c.id == package_id, post_packages.c.source_version.is_(None))
-        .values(source_version=version, updated_at=func.now())
+        .where(
+            post_packages.c.id == package_id,
+            post_packages.c.source_version.is_(None),
+            post_packages.c.status != Status.DELETING,
+        )
+        .values(source_version=version, landed_at=func.now(), updated_at=func.now())
         .returning(post_packages.c.status, post_packages.c.error_code)
     ).first()
     if bound is not None and bound.status == Status.ERROR and bound.error_code == UPLOAD_EXPIRED:
@@ -95,7 +113,9 @@ def bind_source_version(connection: Connection, package_id: UUID, version: str) 
             .values(status=RunStatus.QUEUED, finished_at=None, error_code=None, error_message=None)
         )
     pinned: str | None = connection.scalar(
-        select(post_packages.c.source_version).where(post_packages.c.id == package_id)
+        select(post_packages.c.source_version).where(
+            post_packages.c.id == package_id, post_packages.c.status != Status.DELETING
+        )
     )
     return pinned
 
@@ -292,7 +312,8 @@ def finish_refused(
 ) -> bool:
     """Record why a package cannot be accepted; False (and nothing written) when `claim` has been lost.
 
-    Files of an earlier run are no longer the package's: a replay can refuse what was `ready` once.
+    Files of an earlier run are no longer the package's: a replay can refuse what was `ready` once. Their
+    objects are the sweeper's to remove, after this is committed.
     """
     if not _end_run(
         connection, claim, status=RunStatus.REFUSED, error_code=code, error_message=message, files=0, bytes=0
@@ -316,7 +337,43 @@ def finish_refused(
             updated_at=func.now(),
         )
     )
+    if claim.trigger is Trigger.REPLAY:
+        clean_up_later(connection, claim.package_id, timedelta(0))
     add_event(connection, EventKind.REFUSED, claim.package_id, claim.run_id)
+    return True
+
+
+def finish_without_original(
+    connection: Connection, claim: Claim, *, code: str, message: str, detail: str | None
+) -> bool:
+    """End a replay that had nothing to read; False (and nothing written) when `claim` has been lost.
+
+    What an earlier run stored may be the last copy: it stays, and a package that was `ready` is so again.
+    """
+    if not _end_run(
+        connection, claim, status=RunStatus.REFUSED, error_code=code, error_message=message, files=0, bytes=0
+    ):
+        return False
+    was_ready = and_(post_packages.c.ready_at.is_not(None), post_packages.c.content_hash.is_not(None))
+    connection.execute(
+        update(post_packages)
+        .where(post_packages.c.id == claim.package_id)
+        .values(
+            status=case((was_ready, Status.READY), else_=Status.ERROR),
+            error_code=case((was_ready, null()), else_=code),
+            error_message=case((was_ready, null()), else_=message),
+            error_detail=case((was_ready, null()), else_=detail),
+            updated_at=func.now(),
+        )
+    )
+    return True
+
+
+def forget_package(connection: Connection, claim: Claim) -> bool:
+    """Remove the record of an object that was gone before it was read; False when `claim` has been lost."""
+    if connection.execute(select(ingest_runs.c.id).where(_holding(claim)).with_for_update()).first() is None:
+        return False
+    connection.execute(post_packages.delete().where(post_packages.c.id == claim.package_id))
     return True
 
 
@@ -335,14 +392,25 @@ def give_back(connection: Connection, claim: Claim, *, code: str, message: str) 
     )
 
 
-def fail_job(connection: Connection, package_id: UUID, *, why: str, longest_run: timedelta) -> UUID | None:
+def fail_job(
+    connection: Connection,
+    package_id: UUID,
+    *,
+    why: str,
+    longest_run: timedelta,
+    sent_at: datetime | None = None,
+) -> UUID | None:
     """End a package's job as `ingest_failed`; return its id, or None if it has ended or a lease lives.
 
+    `sent_at` is when the message was sent that was delivered too often: a replay that began later is none of
+    its business.
     The files of an earlier run stay the package's. What this job stored is removed by the sweeper: at once,
     or after `longest_run` where its worker may still be writing.
     """
     run = lock_newest_run(connection, package_id)
     if run is None or run["lease_lives"] or run["status"] not in UNFINISHED:
+        return None
+    if sent_at is not None and run["trigger"] == Trigger.REPLAY and run["created_at"] > sent_at:
         return None
     last = (
         f"{run['error_code']}: {run['error_message']}"

@@ -90,6 +90,7 @@ def _package_values(
         "source_bucket": source.bucket,
         "source_key": source.key,
         "source_version": source.version,
+        "landed_at": None if source.version is None else func.now(),
         "s3_prefix": package_prefix(package_id),
     }
 
@@ -97,7 +98,12 @@ def _package_values(
 def add_run(connection: Connection, package_id: UUID, trigger: Trigger) -> UUID:
     """Queue a new job for a package; return its id."""
     run_id = uuid4()
-    connection.execute(insert(ingest_runs).values(id=run_id, package_id=package_id, trigger=trigger))
+    # Not now(), which is when the transaction began: the newest job is the one that was added last.
+    connection.execute(
+        insert(ingest_runs).values(
+            id=run_id, package_id=package_id, trigger=trigger, created_at=func.clock_timestamp()
+        )
+    )
     return run_id
 
 

@@ -54,8 +54,8 @@ def start_replay(connection: Connection, package_id: UUID) -> UUID | None:
     return add_run(connection, package_id, Trigger.REPLAY)
 
 
-def start_replays(connection: Connection, chosen: ReplayFilter, *, limit: int) -> Sequence[RowMapping]:
-    """Queue a new job for up to `limit` final packages that match, longest unchanged first; return them.
+def replayable(connection: Connection, chosen: ReplayFilter, *, limit: int) -> Sequence[RowMapping]:
+    """Return up to `limit` final packages that match and whose object has landed, longest unchanged first.
 
     Each row has `id`, `source_bucket`, `source_key`, `source_version` and `size_bytes`.
     """
@@ -85,4 +85,4 @@ def start_replays(connection: Connection, chosen: ReplayFilter, *, limit: int) -
         .order_by(post_packages.c.updated_at, post_packages.c.id)
         .limit(limit)
     )
-    return [row for row in found.mappings().all() if start_replay(connection, row["id"]) is not None]
+    return found.mappings().all()

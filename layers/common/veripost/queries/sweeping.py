@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Interval,
     and_,
+    case,
     func,
     or_,
     select,
@@ -25,6 +26,7 @@ from veripost.models import (
     EventKind,
     RunStatus,
     Status,
+    Trigger,
     ingest_runs,
     post_files,
     post_packages,
@@ -261,6 +263,15 @@ def end_cleanup(connection: Connection, package_id: UUID, due: datetime) -> None
     )
 
 
+def postpone_cleanup(connection: Connection, package_id: UUID, wait: timedelta) -> None:
+    """Let others go first: a clean-up that failed is due again after `wait`."""
+    connection.execute(
+        update(post_packages)
+        .where(post_packages.c.id == package_id, post_packages.c.clean_up_after.is_not(None))
+        .values(clean_up_after=func.now() + wait)
+    )
+
+
 # -- lost events
 
 
@@ -285,6 +296,17 @@ def known_versions(
         },
     )
     return {(row.source_key, row.source_version) for row in rows}
+
+
+def unbound_uploads(connection: Connection, package_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of `package_ids` that exist and wait for their object."""
+    return set(
+        connection.scalars(
+            select(post_packages.c.id).where(
+                post_packages.c.id.in_(package_ids), post_packages.c.source_version.is_(None)
+            )
+        )
+    )
 
 
 def load_cursor(connection: Connection, prefix: str) -> tuple[str, str]:
@@ -312,9 +334,14 @@ def save_cursor(connection: Connection, prefix: str, place: tuple[str, str]) -> 
 
 
 def oldest_unfinished_age(connection: Connection) -> timedelta:
-    """Return for how long the oldest package whose object is here has been unfinished; zero where none is."""
+    """Return for how long the oldest unfinished job could have been worked on; zero where there is none.
+
+    That is since its object landed or, for a replay, since the replay began.
+    """
+    replayed_at = case((ingest_runs.c.trigger == Trigger.REPLAY, ingest_runs.c.created_at))
+    began = func.greatest(post_packages.c.landed_at, replayed_at)
     age: timedelta | None = connection.scalar(
-        select(type_coerce(func.now() - func.min(ingest_runs.c.created_at), Interval))
+        select(type_coerce(func.now() - func.min(began), Interval))
         .join(post_packages, post_packages.c.id == ingest_runs.c.package_id)
         .where(ingest_runs.c.status.in_(UNFINISHED), post_packages.c.source_version.is_not(None))
     )

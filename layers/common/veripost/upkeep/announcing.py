@@ -41,6 +41,8 @@ def publish(engine: Engine, settings: Settings, *, seconds_left: Callable[[], fl
     Unavailable
         EventBridge did not take an event; it and all later ones stay.
     """
+    with engine.connect() as connection:  # first: whatever happens below, the alarm has its figure
+        telemetry.emit({"OldestEventAge": queries.oldest_event_age(connection)})
     published = 0
     while seconds_left() > _RESERVE_SECONDS:
         with engine.connect() as connection:
@@ -50,12 +52,10 @@ def publish(engine: Engine, settings: Settings, *, seconds_left: Callable[[], fl
         accepted = _put(events, settings)
         with engine.begin() as connection:
             queries.delete_events(connection, accepted)
+        telemetry.emit({"EventsPublished": len(accepted)})
         published += len(accepted)
         if len(accepted) < len(events):
             raise Unavailable(detail=f"the event bus refused {len(events) - len(accepted)} events")
-    with engine.connect() as connection:
-        waiting = queries.oldest_event_age(connection)
-    telemetry.emit({"EventsPublished": published, "OldestEventAge": waiting})
     if published:
         logger.info("events published", extra={"events": published})
     return published

@@ -74,21 +74,26 @@ def replay(engine: Engine, storage: Storage, settings: Settings, package_id: UUI
 def replay_all(engine: Engine, settings: Settings, chosen: ReplayFilter, *, limit: int) -> list[UUID]:
     """Start up to `limit` final packages that match anew; return their ids.
 
-    Those whose original is gone end as `original_missing`.
+    One whose original is gone keeps its files; its new job ends as `original_missing`.
     """
-    with engine.begin() as connection:
-        rows = queries.start_replays(connection, chosen, limit=min(limit, MOST_AT_ONCE))
+    with engine.connect() as connection:
+        rows = queries.replayable(connection, chosen, limit=min(limit, MOST_AT_ONCE))
+    started = []
+    for row in rows:  # one transaction each: none waits for the locks of all others
+        with engine.begin() as connection:
+            if queries.start_replay(connection, row["id"]) is not None:
+                started.append(row)
     _send(
         [
             LandedObject(
                 row["source_bucket"], row["source_key"], row["source_version"], row["size_bytes"] or 0
             )
-            for row in rows
+            for row in started
         ],
         settings,
     )
-    logger.info("replays started", extra={"packages": len(rows)})
-    return [row["id"] for row in rows]
+    logger.info("replays started", extra={"packages": len(started)})
+    return [row["id"] for row in started]
 
 
 def _send(objects: list[LandedObject], settings: Settings) -> None:

@@ -6,6 +6,7 @@ Every step takes a bounded number of things, oldest first, so that one run is sh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,9 @@ from sqlalchemy import Engine
 
 from veripost import ingest_queue, queries, telemetry
 from veripost.ingest_queue import LONGEST_BACKOFF_SECONDS, LandedObject
-from veripost.queries import Forgotten
+from veripost.queries import Deletion, Forgotten, Waiting
 from veripost.settings import Settings
-from veripost.storage import ObjectVersion, Storage
+from veripost.storage import ObjectVersion, Storage, upload_owner
 from veripost.telemetry import logger
 from veripost.upkeep import deletion
 
@@ -67,12 +68,13 @@ class Swept:
     found_uploads: int = 0  # uploads that landed although no event said so
     expired_uploads: int = 0  # uploads that can never arrive, ended as `upload_expired`
     lost_events: int = 0  # object versions without a row, announced again
+    unknown_uploads: int = 0  # uploads whose package is gone; the doctor tells more
     deletions_finished: int = 0
     leftovers_removed: int = 0  # object versions and unfinished uploads without a row
 
 
 class Sweeper:
-    """One run. Its steps stand alone: a part that is down stops the steps that need it, and no others."""
+    """One run. Steps and things stand alone: what fails is put last in line, and everything else goes on."""
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class Sweeper:
         self._settings = settings
         self._config = config_of(settings)
         self._seconds_left = seconds_left
+        self._failure: Exception | None = None
         self.swept = Swept()
 
     def run(self) -> Swept:
@@ -95,16 +98,17 @@ class Sweeper:
         Raises
         ------
         Exception
-            What the first failing step raised, after all others have had their turn.
+            What failed first, after everything else has had its turn.
         """
-        failure: Exception | None = None
-        for step in (
-            self.look_after_jobs,
+        self._report_age()  # first: whatever happens below, the alarm has its figure
+        others = [
             self.look_after_uploads,
             self.finish_deletions,
             self.remove_leftovers,
             self.find_lost_events,
-        ):
+        ]
+        first = int(time.time() // 60) % len(others)  # where time is short, each has its turn to begin
+        for step in (self.look_after_jobs, *others[first:], *others[:first]):
             if self._seconds_left() < _RESERVE_SECONDS:
                 logger.warning("no time left for this step", extra={"step": step.__name__})
                 break
@@ -112,11 +116,27 @@ class Sweeper:
                 step()
             except Exception as error:
                 logger.exception("a step of the sweeper failed", extra={"step": step.__name__})
-                failure = failure or error
-        self._report()
-        if failure is not None:
-            raise failure
+                self._failure = self._failure or error
+        counts = {_metric(field.name): getattr(self.swept, field.name) for field in fields(self.swept)}
+        telemetry.emit(counts)
+        logger.info("swept", extra=counts)
+        if self._failure is not None:
+            raise self._failure
         return self.swept
+
+    def _each[Thing](
+        self, things: Iterable[Thing], deal: Callable[[Thing], None], put_last: Callable[[Thing], None]
+    ) -> None:
+        """Deal with one after the other while there is time; one that fails stops none behind it."""
+        for thing in things:
+            if self._seconds_left() < _RESERVE_SECONDS:
+                return
+            try:
+                deal(thing)
+            except Exception as error:
+                logger.exception("the sweeper could not deal with this", extra={"thing": str(thing)})
+                self._failure = self._failure or error
+                put_last(thing)
 
     def look_after_jobs(self) -> None:
         """Announce jobs again whose worker is lost or that nobody claimed; end those tried too often."""
@@ -169,6 +189,7 @@ class Sweeper:
 
     def look_after_uploads(self) -> None:
         """Announce uploads that landed without an event, and expire those that can never arrive."""
+        calm = ingest_queue.backlog(self._settings) <= BACKLOG
         with self._engine.connect() as connection:
             waiting = queries.waiting_uploads(
                 connection,
@@ -176,72 +197,92 @@ class Sweeper:
                 valid=self._config.upload_valid,
                 limit=UPLOADS_PER_RUN,
             )
-        looked_at = []
-        for upload in waiting:
-            if self._seconds_left() < _RESERVE_SECONDS:
-                break
+
+        def look(upload: Waiting) -> None:
             arrived = self._storage.first_version(upload.source.bucket, upload.source.key)
-            if arrived is not None:
-                self._send([_landed_version(upload.source.bucket, arrived)])
-                self.swept.found_uploads += 1
-                logger.warning("lost event found", extra={"package_id": str(upload.package_id)})
-            elif upload.overdue:
+            if arrived is None and upload.overdue:
                 with self._engine.begin() as connection:
                     if queries.expire_upload(connection, upload.package_id):
                         self.swept.expired_uploads += 1
                         logger.info("upload expired", extra={"package_id": str(upload.package_id)})
-                continue
-            looked_at.append(upload.run_id)
-        self._note_requeued(looked_at)
+                return
+            if arrived is not None and calm:  # else its event may be in the queue
+                self._send([_landed_version(upload.source.bucket, arrived)])
+                self.swept.found_uploads += 1
+                logger.warning("lost event found", extra={"package_id": str(upload.package_id)})
+            put_last(upload)
+
+        def put_last(upload: Waiting) -> None:
+            self._note_requeued([upload.run_id])
+
+        self._each(waiting, look, put_last)
 
     def finish_deletions(self) -> None:
         """Go on with deletions that were interrupted, or that had to wait for a late worker."""
         with self._engine.connect() as connection:
             pending = queries.pending_deletions(connection, limit=DELETIONS_PER_RUN)
-        for each in pending:
-            if self._seconds_left() < _RESERVE_SECONDS:
-                break
+
+        def finish(each: Deletion) -> None:
             if deletion.go_on(self._engine, self._storage, each):
                 self.swept.deletions_finished += 1
+
+        def put_last(each: Deletion) -> None:
+            with self._engine.begin() as connection:
+                queries.postpone_deletion(connection, each.package_id)
+
+        self._each(pending, finish, put_last)
 
     def remove_leftovers(self) -> None:
         """Remove what workers that lost their lease left below the prefixes of final packages."""
         with self._engine.connect() as connection:
             due = queries.due_cleanups(connection, limit=CLEANUPS_PER_RUN)
-        for package_id, since in due:
-            if self._seconds_left() < _RESERVE_SECONDS:
-                break
-            # Listed first, looked up second: what is listed and has no row by then is nobody's, and what
-            # a new job writes meanwhile is not on the list.
-            prefix = queries.package_prefix(package_id)
-            pages = list(self._storage.list_versions(self._storage.packages, prefix))
-            uploads = self._storage.list_uploads(prefix)
-            with self._engine.connect() as connection:
-                recorded = queries.recorded_keys(connection, package_id)
-            if recorded is None:
-                continue
-            for page in pages:
-                strays = [version for version in page.versions if version.key not in recorded]
-                self.swept.leftovers_removed += self._storage.delete_versions(self._storage.packages, strays)
-            self.swept.leftovers_removed += self._storage.abandon(uploads)
+
+        def put_last(each: tuple[UUID, datetime]) -> None:
             with self._engine.begin() as connection:
-                queries.end_cleanup(connection, package_id, since)
+                queries.postpone_cleanup(connection, each[0], self._config.stale)
+
+        self._each(due, self._clean_up, put_last)
+
+    def _clean_up(self, due: tuple[UUID, datetime]) -> None:
+        package_id, since = due
+        # Listed first, looked up second: what is listed and has no row by then is nobody's, and what a new
+        # job writes meanwhile is not on the list.
+        prefix = queries.package_prefix(package_id)
+        pages = list(self._storage.list_versions(self._storage.packages, prefix))
+        uploads = self._storage.list_uploads(prefix)
+        with self._engine.connect() as connection:
+            recorded = queries.recorded_keys(connection, package_id)
+        if recorded is None:
+            return
+        for page in pages:
+            strays = [version for version in page.versions if version.key not in recorded]
+            self.swept.leftovers_removed += self._storage.delete_versions(self._storage.packages, strays)
+        self.swept.leftovers_removed += self._storage.abandon(uploads)
+        with self._engine.begin() as connection:
+            queries.end_cleanup(connection, package_id, since)
 
     def find_lost_events(self) -> None:
         """Walk on through the incoming bucket and announce every old version that has no row."""
         if ingest_queue.backlog(self._settings) > BACKLOG:
             logger.info("the walk through the bucket waits until the queue is shorter")
             return
-        for prefix in PREFIXES:
-            with self._engine.connect() as connection:
-                place = queries.load_cursor(connection, prefix)
-            pages = self._storage.list_versions(self._storage.incoming, prefix, after=place)
-            for number, page in enumerate(pages, start=1):
-                self._announce_unknown(page.versions)
-                with self._engine.begin() as connection:
-                    queries.save_cursor(connection, prefix, page.following)
-                if number >= PAGES_PER_RUN or self._seconds_left() < _RESERVE_SECONDS:
-                    break
+
+        def start_anew(prefix: str) -> None:  # a place that S3 does not know any more must not stop the walk
+            with self._engine.begin() as connection:
+                queries.save_cursor(connection, prefix, ("", ""))
+
+        self._each(PREFIXES, self._walk, start_anew)
+
+    def _walk(self, prefix: str) -> None:
+        with self._engine.connect() as connection:
+            place = queries.load_cursor(connection, prefix)
+        pages = self._storage.list_versions(self._storage.incoming, prefix, after=place)
+        for number, page in enumerate(pages, start=1):
+            self._announce_unknown(page.versions)
+            with self._engine.begin() as connection:
+                queries.save_cursor(connection, prefix, page.following)
+            if number >= PAGES_PER_RUN or self._seconds_left() < _RESERVE_SECONDS:
+                break
 
     def _announce_unknown(self, versions: Collection[ObjectVersion]) -> None:
         settled = datetime.now(UTC) - self._config.stale
@@ -255,7 +296,13 @@ class Sweeper:
         bucket = self._storage.incoming
         with self._engine.connect() as connection:
             known = queries.known_versions(connection, bucket, [(v.key, v.version) for v in candidates])
-        lost = [version for version in candidates if (version.key, version.version) not in known]
+            unknown = [version for version in candidates if (version.key, version.version) not in known]
+            owners = {version: upload_owner(version.key) for version in unknown}
+            waiting = queries.unbound_uploads(connection, {owner for owner in owners.values() if owner})
+        # An upload whose package is not there is left alone: ingestion would delete it, and a database that
+        # was restored from yesterday must not cost today's originals.
+        lost = [v for v in unknown if v.key.startswith("drops/") or owners[v] in waiting]
+        self.swept.unknown_uploads += len(unknown) - len(lost)
         self.swept.lost_events += self._send(_landed_version(bucket, version) for version in lost)
         for version in lost:
             logger.warning("lost event found", extra={"key": version.key, "version": version.version})
@@ -268,16 +315,14 @@ class Sweeper:
             with self._engine.begin() as connection:
                 queries.note_requeued(connection, run_ids)
 
-    def _report(self) -> None:
-        counts = {_metric(field.name): getattr(self.swept, field.name) for field in fields(self.swept)}
+    def _report_age(self) -> None:
         try:
             with self._engine.connect() as connection:
                 age = queries.oldest_unfinished_age(connection)
         except Exception:
             logger.exception("could not tell how old the oldest unfinished package is")
         else:
-            telemetry.emit({**counts, "OldestUnfinishedAge": age})
-        logger.info("swept", extra=counts)
+            telemetry.emit({"OldestUnfinishedAge": age})
 
 
 def _metric(name: str) -> str:
