@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, RowMapping, func, select, text
 
 from localcloud import samples
-from veripost import ingest_queue, ingestion, queries
+from veripost import db, ingest_queue, ingestion, queries
 from veripost.errors import Unavailable
 from veripost.ingest_queue import LandedObject
 from veripost.ingestion import Outcome
@@ -151,6 +152,41 @@ def _claimed(engine: Engine, landed: LandedObject, storage: Storage, *, lease: i
             longest_run=LONG,
         )
     return package_id
+
+
+def test_landing_late_and_being_deleted_at_once_do_not_block_each_other(
+    engine: Engine, database_url: str, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The object lands after its form expired, at the moment that its package is deleted."""
+    package_id = _uploading(engine)
+    with engine.begin() as connection:
+        assert queries.expire_upload(connection, package_id)
+    other = db.get_engine(Settings(database_url=database_url, database_tls="disable", environment="other"))
+    real, deleting = queries.jobs.newest_run, threading.Event()
+
+    def newest_run(package: Any) -> Any:
+        """Let the deletion come in between, before the late object has the job."""
+        if threading.current_thread() is not deleter and not deleting.is_set():
+            deleting.set()
+            time.sleep(0.5)
+        return real(package)
+
+    def delete() -> None:
+        deleting.wait()
+        with other.begin() as connection:
+            queries.begin_deletion(connection, package_id, longest_run=LONG)
+
+    monkeypatch.setattr(queries.jobs, "newest_run", newest_run)
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    with engine.begin() as connection:
+        queries.bind_source_version(connection, package_id, "late")
+    deleter.join()
+    other.dispose()
+    assert failures == []
+    assert _package(engine, package_id)["status"] == "deleting"
 
 
 # -- jobs that nobody works on

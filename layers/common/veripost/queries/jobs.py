@@ -77,27 +77,35 @@ def bind_source_version(connection: Connection, package_id: UUID, version: str) 
 
     An object that arrives after its upload was given up reopens the package and its job.
     """
-    bound = connection.execute(
+    bind = (
         update(post_packages)
         .where(post_packages.c.id == package_id, post_packages.c.source_version.is_(None))
         .values(source_version=version, updated_at=func.now())
         .returning(post_packages.c.status, post_packages.c.error_code)
-    ).first()
-    if bound is not None and bound.status == Status.ERROR and bound.error_code == UPLOAD_EXPIRED:
-        connection.execute(
-            update(post_packages)
-            .where(post_packages.c.id == package_id)
-            .values(status=Status.PENDING, error_code=None, error_message=None, error_detail=None)
-        )
-        connection.execute(
-            update(ingest_runs)
-            .where(ingest_runs.c.id == newest_run(package_id))
-            .values(status=RunStatus.QUEUED, finished_at=None, error_code=None, error_message=None)
-        )
+    )
+    if connection.execute(bind.where(post_packages.c.status != Status.ERROR)).first() is None:
+        run = lock_newest_run(connection, package_id)  # before the package, in case both are to be reopened
+        bound = connection.execute(bind).first()
+        expired = bound is not None and (bound.status, bound.error_code) == (Status.ERROR, UPLOAD_EXPIRED)
+        if run is not None and expired:
+            _reopen(connection, package_id, run["id"])
     pinned: str | None = connection.scalar(
         select(post_packages.c.source_version).where(post_packages.c.id == package_id)
     )
     return pinned
+
+
+def _reopen(connection: Connection, package_id: UUID, run_id: UUID) -> None:
+    connection.execute(
+        update(post_packages)
+        .where(post_packages.c.id == package_id)
+        .values(status=Status.PENDING, error_code=None, error_message=None, error_detail=None)
+    )
+    connection.execute(
+        update(ingest_runs)
+        .where(ingest_runs.c.id == run_id)
+        .values(status=RunStatus.QUEUED, finished_at=None, error_code=None, error_message=None)
+    )
 
 
 def claim_job(
