@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from veripost import ingest_queue, queries, telemetry
 from veripost.ingest_queue import LONGEST_BACKOFF_SECONDS, LandedObject
-from veripost.queries import Forgotten
+from veripost.queries import Deletion, Forgotten, Waiting
 from veripost.settings import Settings
 from veripost.storage import ObjectVersion, Storage
 from veripost.telemetry import logger
@@ -176,10 +176,9 @@ class Sweeper:
                 valid=self._config.upload_valid,
                 limit=UPLOADS_PER_RUN,
             )
-        looked_at = []
-        for upload in waiting:
-            if self._seconds_left() < _RESERVE_SECONDS:
-                break
+        looked_at: list[UUID] = []
+
+        def look_after(upload: Waiting) -> None:
             arrived = self._storage.first_version(upload.source.bucket, upload.source.key)
             if arrived is not None:
                 self._send([_landed_version(upload.source.bucket, arrived)])
@@ -190,42 +189,48 @@ class Sweeper:
                     if queries.expire_upload(connection, upload.package_id):
                         self.swept.expired_uploads += 1
                         logger.info("upload expired", extra={"package_id": str(upload.package_id)})
-                continue
+                return
             looked_at.append(upload.run_id)
-        self._note_requeued(looked_at)
+
+        try:
+            self._for_each(waiting, look_after)
+        finally:
+            self._note_requeued(looked_at)
 
     def finish_deletions(self) -> None:
         """Go on with deletions that were interrupted, or that had to wait for a late worker."""
         with self._engine.connect() as connection:
             pending = queries.pending_deletions(connection, limit=DELETIONS_PER_RUN)
-        for each in pending:
-            if self._seconds_left() < _RESERVE_SECONDS:
-                break
+
+        def finish(each: Deletion) -> None:
             if deletion.go_on(self._engine, self._storage, each):
                 self.swept.deletions_finished += 1
+
+        self._for_each(pending, finish)
 
     def remove_leftovers(self) -> None:
         """Remove what workers that lost their lease left below the prefixes of final packages."""
         with self._engine.connect() as connection:
             due = queries.due_cleanups(connection, limit=CLEANUPS_PER_RUN)
-        for package_id, since in due:
-            if self._seconds_left() < _RESERVE_SECONDS:
-                break
-            # Listed first, looked up second: what is listed and has no row by then is nobody's, and what
-            # a new job writes meanwhile is not on the list.
-            prefix = queries.package_prefix(package_id)
-            pages = list(self._storage.list_versions(self._storage.packages, prefix))
-            uploads = self._storage.list_uploads(prefix)
-            with self._engine.connect() as connection:
-                recorded = queries.recorded_keys(connection, package_id)
-            if recorded is None:
-                continue
-            for page in pages:
-                strays = [version for version in page.versions if version.key not in recorded]
-                self.swept.leftovers_removed += self._storage.delete_versions(self._storage.packages, strays)
-            self.swept.leftovers_removed += self._storage.abandon(uploads)
-            with self._engine.begin() as connection:
-                queries.end_cleanup(connection, package_id, since)
+        self._for_each(due, self._clean_up)
+
+    def _clean_up(self, cleanup: tuple[UUID, datetime]) -> None:
+        package_id, since = cleanup
+        # Listed first, looked up second: what is listed and has no row by then is nobody's, and what a new
+        # job writes meanwhile is not on the list.
+        prefix = queries.package_prefix(package_id)
+        pages = list(self._storage.list_versions(self._storage.packages, prefix))
+        uploads = self._storage.list_uploads(prefix)
+        with self._engine.connect() as connection:
+            recorded = queries.recorded_keys(connection, package_id)
+        if recorded is None:
+            return
+        for page in pages:
+            strays = [version for version in page.versions if version.key not in recorded]
+            self.swept.leftovers_removed += self._storage.delete_versions(self._storage.packages, strays)
+        self.swept.leftovers_removed += self._storage.abandon(uploads)
+        with self._engine.begin() as connection:
+            queries.end_cleanup(connection, package_id, since)
 
     def find_lost_events(self) -> None:
         """Walk on through the incoming bucket and announce every old version that has no row."""
@@ -259,6 +264,28 @@ class Sweeper:
         self.swept.lost_events += self._send(_landed_version(bucket, version) for version in lost)
         for version in lost:
             logger.warning("lost event found", extra={"key": version.key, "version": version.version})
+
+    def _for_each[T](self, things: Iterable[T], look_after: Callable[[T], None]) -> None:
+        """Look after one thing after the other, while there is time.
+
+        What fails, and may fail each time, does not keep those behind it waiting.
+
+        Raises
+        ------
+        Exception
+            What the first of them raised, after all others have had their turn.
+        """
+        failure: Exception | None = None
+        for thing in things:
+            if self._seconds_left() < _RESERVE_SECONDS:
+                break
+            try:
+                look_after(thing)
+            except Exception as error:
+                logger.exception("the sweeper could not look after this", extra={"thing": str(thing)})
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _send(self, objects: Iterable[LandedObject]) -> int:
         return ingest_queue.send(objects, settings=self._settings)
