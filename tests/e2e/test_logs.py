@@ -48,7 +48,11 @@ def traffic(cloud: Cloud, api: ApiClient) -> Traffic:
     s3, bucket = cloud.client("s3"), cloud.outputs["IncomingBucketName"]
     files = samples.post_processor(f"LOGGED_{uuid4().hex[:8]}", sections=5)
     data = samples.zip_of(files)
-    secrets = {"the database's password": Address.from_url(cloud.database_url).password}
+    assert api.key is not None
+    secrets = {
+        "the database's password": Address.from_url(cloud.database_url).password,
+        "an API key": api.key,
+    }
 
     announced = api.announce("logged.zip", data).json
     form = announced["upload"]["fields"]
@@ -109,7 +113,7 @@ def test_no_log_holds_a_secret(cloud: Cloud, traffic: Traffic) -> None:
     names = {output for output in cloud.outputs if output.endswith("FunctionName")}
     assert {log.stem for log in logs} == {cloud.outputs[name] for name in names}, "every function has a log"
     assert all(logs.values())
-    assert len(traffic.secrets) >= 7
+    assert len(traffic.secrets) >= 8
     assert all(len(value) >= 16 for value in traffic.secrets.values())
     known = traffic.secrets | {
         "a presigned URL": "x-amz-signature",

@@ -272,6 +272,18 @@ def deleted_before_the_upload(stage: Stage) -> None:
         world.assert_nothing_is_left_over()
 
 
+def duplicate_after_the_deletion(stage: Stage) -> None:
+    """Nothing of a deleted drop comes back."""
+    with World(stage) as world:
+        landed = world.drop(good())
+        world.settle()
+        assert _delete(world, world.the_package()["id"]) is True
+        world.announce(landed)
+        world.settle()
+        assert world.all_packages() == []
+        world.assert_nothing_is_left_over()
+
+
 def _delete(world: World, package_id: UUID) -> bool:
     return deletion.delete_package(world.engine, world.storage, package_id, longest_run=world.longest_run)
 
@@ -291,6 +303,7 @@ PLAYS: dict[str, Play] = {
     "dead letters": dead_letters,
     "deleted while worked on": deleted_while_worked_on,
     "deleted before the upload": deleted_before_the_upload,
+    "a duplicate after the deletion": duplicate_after_the_deletion,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -155,6 +156,41 @@ def _claimed(engine: Engine, landed: LandedObject, storage: Storage, *, lease: i
             longest_run=LONG,
         )
     return package_id
+
+
+def test_landing_late_and_being_deleted_at_once_do_not_block_each_other(
+    engine: Engine, database_url: str, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The object lands after its form expired, at the moment that its package is deleted."""
+    package_id = _uploading(engine)
+    with engine.begin() as connection:
+        assert queries.expire_upload(connection, package_id)
+    other = db.get_engine(Settings(database_url=database_url, database_tls="disable", environment="other"))
+    real, deleting = queries.jobs.newest_run, threading.Event()
+
+    def newest_run(package: Any) -> Any:
+        """Let the deletion come in between, before the late object has the job."""
+        if threading.current_thread() is not deleter and not deleting.is_set():
+            deleting.set()
+            time.sleep(0.5)
+        return real(package)
+
+    def delete() -> None:
+        deleting.wait()
+        with other.begin() as connection:
+            queries.begin_deletion(connection, package_id, longest_run=LONG)
+
+    monkeypatch.setattr(queries.jobs, "newest_run", newest_run)
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    with engine.begin() as connection:
+        queries.bind_source_version(connection, package_id, "late")
+    deleter.join()
+    other.dispose()
+    assert failures == []
+    assert _package(engine, package_id)["status"] == "deleting"
 
 
 # -- jobs that nobody works on
@@ -728,6 +764,76 @@ def test_one_leftover_that_cannot_be_removed_holds_up_no_other(
     due = _package(engine, ids[0])["clean_up_after"]
     assert due > _now()
     assert _package(engine, ids[1])["clean_up_after"] is None
+
+
+def test_one_that_cannot_be_looked_after_does_not_keep_the_others_waiting(
+    engine: Engine, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest of each kind fails every time: an object under a legal hold, an earlier stack's bucket."""
+    deleted = [_drop(), _drop()]
+    littered = [_drop(), _drop()]
+    for landed in [*deleted, *littered]:
+        _ingest(landed, engine, storage)
+    uploading = [_uploading(engine), _uploading(engine)]
+    _sql(engine, "UPDATE post_packages SET created_at = now() - interval '1 day'")
+    _sql(engine, "UPDATE ingest_runs SET queued_at = now() - interval '1 day'")
+    held = [deleted[0].key, str(_id_of(engine, littered[0])), f"uploads/{uploading[0]}/archive.zip"]
+    for number, landed in enumerate(deleted):
+        _sql(
+            engine,
+            "UPDATE post_packages SET status = 'deleting', updated_at = now() - make_interval(hours => :n)"
+            " WHERE source_key = :key",
+            n=2 - number,
+            key=landed.key,
+        )
+    for number, landed in enumerate(littered):
+        storage.put_file(f"packages/{_id_of(engine, landed)}/LATE.CTL", b"1", "0" * 64)
+        _sql(
+            engine,
+            "UPDATE post_packages SET clean_up_after = now() - make_interval(hours => :n)"
+            " WHERE source_key = :key",
+            n=2 - number,
+            key=landed.key,
+        )
+    _sql(
+        engine,
+        "UPDATE ingest_runs SET queued_at = now() - interval '2 days' WHERE package_id = :id",
+        id=uploading[0],
+    )
+
+    def refusing(name: str) -> Any:
+        real = getattr(Storage, name)
+
+        def call(this: Storage, *args: Any, **kwargs: Any) -> Any:
+            if any(key in str(argument) for key in held for argument in args):
+                raise Unavailable(detail="AccessDenied")
+            return real(this, *args, **kwargs)
+
+        return call
+
+    for name in ("delete_original", "list_uploads", "first_version"):
+        monkeypatch.setattr(Storage, name, refusing(name))
+    with pytest.raises(Unavailable, match="AccessDenied"):
+        _sweep(engine, storage, settings)
+    left = {landed.key for landed in deleted if _exists(engine, landed)}
+    assert left == {deleted[0].key}
+    assert {_package(engine, _id_of(engine, landed))["clean_up_after"] is None for landed in littered} == {
+        True,
+        False,
+    }
+    assert [_package(engine, each)["status"] for each in uploading] == ["pending", "error"]
+
+
+def _exists(engine: Engine, landed: LandedObject) -> bool:
+    with engine.connect() as connection:
+        return (
+            connection.scalar(
+                select(func.count())
+                .select_from(post_packages)
+                .where(post_packages.c.source_key == landed.key)
+            )
+            == 1
+        )
 
 
 # -- events
