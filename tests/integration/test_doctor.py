@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 
 import boto3
 import pytest
-from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy import Engine, event, func, select, text, update
 
-from veripost import ingest_queue, ingestion, queries, settings
+from veripost import db, ingest_queue, ingestion, queries, settings
 from veripost.errors import NotFound, Unavailable
 from veripost.ingest_queue import LandedObject
 from veripost.ingestion import Outcome
@@ -170,6 +170,14 @@ def clinic(engine: Engine, storage: Storage, queue: str) -> Clinic:
     return Clinic(engine, queue)
 
 
+@pytest.fixture
+def outside(clinic: Clinic, database_url: str) -> Iterator[Clinic]:
+    """Somebody else, with a connection of their own."""
+    theirs = db.get_engine(Settings(database_url=database_url, database_tls="disable", environment="outside"))
+    yield Clinic(theirs, clinic.settings.ingest_queue_url)
+    theirs.dispose()
+
+
 def _kinds(seen: DoctorView) -> dict[str, int]:
     return {kind: count for kind, count in seen.counts.items() if count}
 
@@ -313,6 +321,17 @@ def test_without_the_original_a_damaged_file_is_only_reported(clinic: Clinic) ->
     assert clinic.row(package_id)["status"] == "ready"
 
 
+def test_a_package_that_ended_as_error_is_not_started_anew(clinic: Clinic) -> None:
+    """It keeps the files of an earlier run; whether another makes it better is for a person to say."""
+    package_id = clinic.package()
+    failed = {"status": "error", "error_code": "ingest_failed", "error_message": "It failed."}
+    clinic.change(package_id, **failed)
+    _break_size(clinic, f"packages/{package_id}/MILL.LIB")
+    found = _only(clinic.examine(fix=True), Kind.SIZE_MISMATCH)
+    assert (found.fix, found.fixed) == (None, False)
+    assert clinic.row(package_id)["status"] == "error"
+
+
 def test_a_big_file_is_compared_by_its_size_unless_deep(clinic: Clinic) -> None:
     package_id = clinic.package({**GOOD, "BIG.KIN": BIG})
     key = f"packages/{package_id}/BIG.KIN"
@@ -349,18 +368,19 @@ def test_objects_that_no_file_has_are_deleted_version_by_version(clinic: Clinic)
     ready, refused, gone = clinic.package(), clinic.package({"MILL.LIB": b"x"}), uuid4()
     before = clinic.stored()
     strays = [f"packages/{ready}/STRAY.SRC", f"packages/{refused}/a/b.LIB", f"packages/{gone}/MILL.SRC"]
+    strays.append(f"packages/{ready}/MILL")  # the beginning of other keys, which are to stay
     for key in strays:
         clinic.s3.put_object(Bucket="packages", Key=key, Body=b"1")
         clinic.s3.put_object(Bucket="packages", Key=key, Body=b"22")
     seen = clinic.examine()
-    assert _kinds(seen) == {"object_without_row": 3}
+    assert _kinds(seen) == {"object_without_row": 4}
     assert {finding.key for finding in seen.findings} == set(strays)
     assert all(finding.fix == "delete" and not finding.fixed for finding in seen.findings)
     assert all("2 versions with 3 bytes" in finding.detail for finding in seen.findings)
-    assert len(clinic.stored()) == len(before) + 6
+    assert len(clinic.stored()) == len(before) + 8
 
     seen = clinic.examine(fix=True)
-    assert (seen.found, seen.fixed) == (3, 3)
+    assert (seen.found, seen.fixed) == (4, 4)
     assert clinic.stored() == before
     assert _kinds(clinic.examine()) == {}
 
@@ -459,10 +479,11 @@ def test_what_changes_between_listing_and_looking_is_no_finding(clinic: Clinic) 
     assert _kinds(clinic.examine(fix=True)) == {}
 
 
-def test_a_file_that_a_replay_recorded_anew_is_no_finding(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_file_whose_package_a_replay_took_up_meanwhile_is_no_finding(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, *, ended: bool
 ) -> None:
-    """The row was read, the replay ended, the object was looked at: they belong to different runs."""
+    """The row was read, a replay began (and ended), the object was looked at: they are of different runs."""
     package_id = clinic.package()
     before = Storage.describe_object
     looks: list[str] = []
@@ -471,15 +492,13 @@ def test_a_file_that_a_replay_recorded_anew_is_no_finding(
         if not looks:
             looks.append(key)
             with clinic.engine.begin() as connection:
-                connection.execute(
-                    text("UPDATE post_files SET id = gen_random_uuid() WHERE package_id = :id"),
-                    {"id": package_id},
-                )
-                connection.execute(text("UPDATE post_files SET size_bytes = size_bytes + 1"))
+                if ended:
+                    connection.execute(text("UPDATE post_files SET id = gen_random_uuid()"))
+                else:
+                    queries.start_replay(connection, package_id)
         return before(storage, bucket, key, version)
 
-    damaged = f"packages/{package_id}/MILL.LIB"
-    _break_size(clinic, damaged)
+    _break_size(clinic, f"packages/{package_id}/MILL.LIB")
     monkeypatch.setattr(Storage, "describe_object", between)
     assert _kinds(clinic.examine()) == {}
     assert looks
@@ -588,6 +607,76 @@ def test_an_original_in_another_bucket_is_counted_as_not_compared(clinic: Clinic
     assert {finding.kind: finding.fix for finding in seen.findings}["size_mismatch"] is None
 
 
+def _right_after(patch: pytest.MonkeyPatch, owner: Any, name: str, happens: Callable[[], Any]) -> None:
+    """Have something happen once, between the first look and the second."""
+    before = getattr(owner, name)
+    pending = [happens]
+
+    def looked(*args: Any, **kwargs: Any) -> Any:
+        seen = before(*args, **kwargs)
+        while pending:
+            pending.pop()()
+        return seen
+
+    patch.setattr(owner, name, looked)
+
+
+def test_an_original_that_became_a_package_meanwhile_is_no_finding(
+    clinic: Clinic, outside: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "drops/camworks/slow.zip"
+    version = clinic.s3.put_object(Bucket="incoming", Key=key, Body=b"no ZIP")["VersionId"]
+    _right_after(
+        monkeypatch,
+        queries,
+        "known_versions",
+        lambda: outside.ingest(LandedObject("incoming", key, version, 6)),
+    )
+    assert _kinds(clinic.examine(fix=True)) == {}
+    assert clinic.work_off_the_queue() == 0
+
+
+def test_an_original_that_was_removed_meanwhile_is_no_finding(
+    clinic: Clinic, outside: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "drops/camworks/gone.zip"
+    version = clinic.s3.put_object(Bucket="incoming", Key=key, Body=b"1")["VersionId"]
+    _right_after(
+        monkeypatch, queries, "known_versions", lambda: outside.storage.delete_original(key, version)
+    )
+    assert _kinds(clinic.examine(fix=True)) == {}
+
+
+@pytest.mark.parametrize("way", ["deleted", "in work"])
+def test_a_package_that_changed_meanwhile_does_not_miss_its_original(
+    clinic: Clinic, outside: Clinic, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    package_id = clinic.package()
+    _, key, version = _source(clinic, package_id)
+
+    def happens() -> None:
+        if way == "deleted":
+            deletion.delete_package(outside.engine, outside.storage, package_id, longest_run=timedelta(0))
+        else:
+            outside.storage.delete_original(key, version)
+            outside.change(package_id, status="deleting")
+
+    _right_after(monkeypatch, queries, "package_states_after", happens)
+    assert _kinds(clinic.examine()) == {}
+
+
+def test_a_package_that_ended_meanwhile_is_not_stuck(
+    clinic: Clinic, outside: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package_id = clinic.package()
+    clinic.change(package_id, status="storing", updated_at=func.now() - timedelta(hours=2))
+    clinic.change_run(package_id, created_at=func.now() - timedelta(hours=2))
+    _right_after(
+        monkeypatch, queries, "package_states_after", lambda: outside.change(package_id, status="ready")
+    )
+    assert _kinds(clinic.examine()) == {}
+
+
 @pytest.mark.parametrize("state", ["storing", "deleting", "ready"])
 def test_a_package_that_is_stuck_is_reported(clinic: Clinic, state: str) -> None:
     package_id = clinic.package()
@@ -623,6 +712,15 @@ def test_an_unfinished_upload_is_given_up(clinic: Clinic) -> None:
     assert (seen.found, seen.fixed) == (3, 2)
     left = {upload.key for upload in clinic.storage.list_uploads("packages/")}
     assert left == {keys[1], "packages/readme.txt"}
+
+
+def test_an_upload_that_was_completed_meanwhile_is_no_finding(
+    clinic: Clinic, outside: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"packages/{uuid4()}/BIG.KIN"
+    clinic.s3.create_multipart_upload(Bucket="packages", Key=key)
+    _right_after(monkeypatch, queries, "package_states", lambda: outside.storage.abort_uploads(key))
+    assert _kinds(clinic.examine()) == {}
 
 
 def test_a_bundle_whose_package_is_gone_is_deleted(clinic: Clinic) -> None:
@@ -739,20 +837,40 @@ def test_a_report_fits_into_one_answer() -> None:
 
 
 def test_two_invocations_do_not_meet(clinic: Clinic) -> None:
+    minute = timedelta(seconds=60)
     first, second = (doctor.order(clinic.engine, fix=False, deep=False) for _ in range(2))
     with clinic.engine.begin() as connection:
-        taken = queries.take_examination(connection, lease=timedelta(seconds=60))
+        taken = queries.take_examination(connection, lease=minute)
         assert taken is not None
         assert taken.id == first
-        assert queries.take_examination(connection, lease=timedelta(seconds=60), examination_id=first) is None
+        assert queries.take_examination(connection, lease=minute, examination_id=first) is None
     assert clinic.attend() == second
     assert clinic.attend() is None
     with clinic.engine.begin() as connection:
         connection.execute(update(doctor_runs).values(lease_until=func.now() - timedelta(seconds=1)))
+        assert queries.take_examination(connection, lease=minute) is not None
+    with clinic.engine.begin() as connection:  # whoever took too long must not write any more
+        cut_off = queries.save_examination(connection, taken, position="[]", report={}, lease=minute)
+        assert cut_off is None
+        connection.execute(update(doctor_runs).values(lease_until=None))
     assert clinic.attend() == first
-    with clinic.engine.begin() as connection:  # whoever was cut off must not write any more
-        assert queries.save_examination(connection, taken, position=None, report={}, lease=None) is None
     assert doctor.view(clinic.engine, first).status == "done"
+
+
+def test_pages_come_in_the_order_of_s3_whatever_the_database_sorts_by(clinic: Clinic) -> None:
+    """The server of the tests knows no rules but those of bytes, so it is the statement that shows it."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(clinic.engine, "before_cursor_execute", note)
+    with clinic.engine.connect() as connection:
+        queries.recorded_files_after(connection, "packages/", floor=None, limit=1)
+    event.remove(clinic.engine, "before_cursor_execute", note)
+    where, order = statements[-1].split("ORDER BY")
+    assert 's3_key COLLATE "C") > ' in where
+    assert 's3_key COLLATE "C"' in order
 
 
 def test_a_failure_is_tried_again_from_the_last_page_but_not_for_ever(
