@@ -39,12 +39,7 @@ def table(report: Mapping[str, Any]) -> str:
     rows = [
         ("FINDING", "FIX", "WHERE", "DETAIL"),
         *(
-            (
-                finding["kind"],
-                _fix(finding),
-                _short(f"{finding['bucket']}/{finding['key']}"),
-                finding["detail"],
-            )
+            (finding["kind"], _fix(finding), _short(finding["key"]), finding["detail"])
             for finding in report["findings"]
         ),
     ]

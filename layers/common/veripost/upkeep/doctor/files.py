@@ -13,7 +13,7 @@ from veripost.models import Status
 from veripost.queries import PackageState, RecordedFile
 from veripost.storage import SINGLE_PUT_BYTES, ObjectVersion, StoredObject
 from veripost.upkeep.doctor.findings import Finding, Fix, Kind
-from veripost.upkeep.doctor.repairs import delete_versions, original_is_there, start_replay
+from veripost.upkeep.doctor.repairs import delete_versions, original_is_there, start_replay, summary_of
 from veripost.upkeep.doctor.setting import Place, Setting, package_in
 
 PREFIX: Final = "packages/"
@@ -151,8 +151,7 @@ def _look_again_at_objects(setting: Setting, keys: Sequence[str]) -> None:
         if not versions or key in rows or _in_work(states, package_id):
             continue
         fix, why = _may_delete(setting, package_id, versions, is_gone=package_id not in states, gone=gone)
-        size = sum(version.size or 0 for version in versions)
-        detail = f"{len(versions)} versions with {size} bytes; {why}"
+        detail = f"{summary_of(versions)}; {why}"
         finding = Finding(Kind.OBJECT_WITHOUT_ROW, bucket, key, package_id, detail, fix)
         setting.tell(finding, partial(delete_versions, setting, versions))
     if setting.fix:

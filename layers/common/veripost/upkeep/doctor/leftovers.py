@@ -9,7 +9,7 @@ from uuid import UUID
 
 from veripost.storage import UnfinishedUpload
 from veripost.upkeep.doctor.findings import Finding, Fix, Kind
-from veripost.upkeep.doctor.repairs import abandon, delete_versions
+from veripost.upkeep.doctor.repairs import abandon, delete_versions, summary_of
 from veripost.upkeep.doctor.setting import Place, Setting, package_in
 
 FILES: Final = "packages/"
@@ -72,8 +72,7 @@ def _look_again_at_bundles(setting: Setting, suspects: Sequence[str]) -> None:
     )
     for key in _without_package(setting, [key for key, versions in found.items() if versions]):
         versions, owner = found[key], package_in(key)
-        size = sum(version.size or 0 for version in versions)
-        detail = f"{len(versions)} versions with {size} bytes"
+        detail = summary_of(versions)
         fix: Fix | None = None
         if owner is None:
             detail += "; no package could have such a key"

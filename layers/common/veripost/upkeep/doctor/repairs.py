@@ -14,6 +14,12 @@ from veripost.upkeep import replay
 from veripost.upkeep.doctor.setting import Setting
 
 
+def summary_of(versions: Sequence[ObjectVersion]) -> str:
+    """Say how much would go with these versions."""
+    size = sum(version.size or 0 for version in versions)
+    return f"{len(versions)} {'version' if len(versions) == 1 else 'versions'} with {size} bytes"
+
+
 def delete_versions(setting: Setting, versions: Sequence[ObjectVersion]) -> bool:
     """Remove exactly these versions from the packages bucket."""
     setting.storage.delete_versions(setting.storage.packages, versions)

@@ -23,7 +23,7 @@ from veripost.settings import Settings
 from veripost.storage import Storage
 from veripost.telemetry import logger
 from veripost.upkeep.doctor.files import examine_files
-from veripost.upkeep.doctor.findings import Report
+from veripost.upkeep.doctor.findings import Kind, Report
 from veripost.upkeep.doctor.leftovers import examine_bundles, examine_uploads
 from veripost.upkeep.doctor.originals import DROPS, UPLOADS, examine_originals, examine_packages
 from veripost.upkeep.doctor.setting import (
@@ -89,7 +89,7 @@ def view(engine: Engine, examination_id: UUID) -> DoctorView:
         ),
         found=report.found,
         fixed=report.fixed,
-        counts=report.counts,
+        counts={str(kind): report.counts.get(kind, 0) for kind in Kind},
         findings=[DoctorFinding.model_validate(finding) for finding in report.findings],
         truncated=report.truncated,
     )
