@@ -17,7 +17,8 @@ TEST_PARTS := lint types imports validate unit integration faults e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status logs migrate key redrive doctor sample test lint types imports validate unit \
-	integration faults e2e format corpus fuzz atheris agreement bench soak openapi lock deploy clean env-dev env-localcloud env-sam
+	integration faults e2e format corpus fuzz atheris agreement bench soak openapi lock deploy clean \
+	env-dev env-localcloud env-sam
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
