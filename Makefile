@@ -16,8 +16,9 @@ LINTED := layers functions migrations localcloud tests bench
 TEST_PARTS := lint types imports validate unit integration faults e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs migrate key redrive sample test lint types imports validate unit integration \
-	faults e2e format corpus fuzz atheris agreement bench soak openapi lock deploy clean env-dev env-localcloud env-sam
+.PHONY: help setup demo up down status logs migrate key redrive doctor sample test lint types imports validate unit \
+	integration faults e2e format corpus fuzz atheris agreement bench soak openapi lock deploy clean \
+	env-dev env-localcloud env-sam
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +57,10 @@ key: env-dev ## Make an API key and print it (NAME=me SCOPES=admin DAYS=90; CONF
 
 redrive: env-dev ## Put parked messages back into the ingest queue (CONFIG=prod for a stack on AWS)
 	@$(DEV)/python -m localcloud redrive $(STACK)
+
+doctor: env-dev ## Compare store and records (FIX=1 repairs, DEEP=1 reads every byte, JSON=1; CONFIG=prod for AWS)
+	@$(DEV)/python -m localcloud doctor $(STACK) $(if $(filter 1,$(FIX)),--fix) \
+		$(if $(filter 1,$(DEEP)),--deep) $(if $(filter 1,$(JSON)),--json)
 
 sample: env-dev ## Write HAAS_VF4.zip, a package to try the API with
 	@$(DEV)/python -m localcloud.samples HAAS_VF4

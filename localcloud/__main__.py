@@ -1,8 +1,9 @@
-"""The command behind `make up`, `down`, `status`, `logs`, `migrate`, `key` and `redrive`."""
+"""The command behind `make up`, `down`, `status`, `logs`, `migrate`, `key`, `redrive` and `doctor`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from localcloud import docker, sam
+from localcloud import docker, doctor, sam
 from localcloud.bootstrap import ROOT
 from localcloud.cloud import DEFAULT_STATE, CloudError, down, invoke, is_healthy, load_state, up
 from localcloud.dotenv import EnvFileError, read_env_file
@@ -57,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     redrive = command("redrive", run_redrive, "put parked messages back into the ingest queue")
     redrive.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
+
+    examine = command("doctor", run_doctor, "compare what is stored with what is recorded")
+    examine.add_argument("--config-env", help="of a stack on AWS, as samconfig.toml names it")
+    examine.add_argument("--fix", action="store_true", help="repair what is safe")
+    examine.add_argument("--deep", action="store_true", help="read every byte again")
+    examine.add_argument("--json", action="store_true", help="print the report as JSON")
 
     release = command("release", run_release, "print the parameter values of a deploy to AWS")
     release.add_argument("--config-env", required=True, help="as samconfig.toml names it")
@@ -185,6 +192,16 @@ def run_redrive(arguments: argparse.Namespace) -> int:
         )
     say(f"{waiting} parked messages are on their way back into the ingest queue.")
     return 0
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    outputs, client = _stack(arguments)
+    functions, name = client("lambda"), outputs["DoctorFunctionName"]
+    report = doctor.examine(
+        lambda payload: invoke(functions, name, payload), fix=arguments.fix, deep=arguments.deep
+    )
+    say(json.dumps(report, indent=2) if arguments.json else doctor.table(report))
+    return 1 if report["error"] or report["found"] > report["fixed"] else 0
 
 
 def _stack(arguments: argparse.Namespace) -> tuple[dict[str, str], Callable[[str], Any]]:

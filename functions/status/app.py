@@ -26,6 +26,7 @@ from veripost.api_key import Scope
 from veripost.db import get_engine
 from veripost.settings import get_settings
 from veripost.storage import get_storage
+from veripost.upkeep import doctor
 
 router = Router()
 _DESCRIPTION = Path(__file__).with_name("openapi.json")  # written by veripost.openapi
@@ -120,6 +121,12 @@ def download_archive(id: str) -> Answer:
 def list_keys() -> Answer:
     limit, cursor = page_of(router)
     return answer(catalog.list_keys(get_engine(get_settings()), limit=limit, cursor=cursor))
+
+
+@router.get("/v1/doctor/<id>")
+@needs(Scope.ADMIN)
+def get_examination(id: str) -> Answer:
+    return answer(doctor.view(get_engine(get_settings()), identifier(id, kind="examination")))
 
 
 handler = make_handler(router, get_settings)

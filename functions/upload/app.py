@@ -17,18 +17,28 @@ from veripost.api import (
     make_handler,
     needs,
     no_content,
+    optional_body,
     secret,
     uploaded_file,
 )
 from veripost.api_key import Scope
 from veripost.db import get_engine
-from veripost.models import Status
+from veripost.models import DoctorStatus, Status
 from veripost.platforms.registry import DEFAULT_PLATFORM
 from veripost.queries import ReplayFilter
-from veripost.schemas import Accepted, CreateKey, CreatePackage, DeletionView, ReplayMany, Replays
+from veripost.schemas import (
+    Accepted,
+    CreateKey,
+    CreatePackage,
+    DeletionView,
+    DoctorAccepted,
+    OrderDoctor,
+    ReplayMany,
+    Replays,
+)
 from veripost.settings import get_settings
 from veripost.storage import get_storage
-from veripost.upkeep import deletion, replay
+from veripost.upkeep import deletion, doctor, replay
 
 router = Router()
 
@@ -113,6 +123,14 @@ def create_key() -> Answer:
 def revoke_key(id: str) -> Answer:
     keys.revoke(get_engine(get_settings()), identifier(id, kind="key"))
     return no_content()
+
+
+@router.post("/v1/doctor")
+@needs(Scope.ADMIN)
+def order_doctor() -> Answer:
+    wanted = optional_body(router, OrderDoctor)
+    doctor_id = doctor.order(get_engine(get_settings()), fix=wanted.fix, deep=wanted.deep)
+    return answer(DoctorAccepted(doctor_id=doctor_id, status=DoctorStatus.QUEUED), HTTPStatus.ACCEPTED)
 
 
 handler = make_handler(router, get_settings)

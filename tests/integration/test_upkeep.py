@@ -366,7 +366,7 @@ def test_a_drop_whose_event_was_lost_is_found_by_the_walk(
 
     def in_small_pages(self: Storage, bucket: str, prefix: str, **place: Any) -> Any:
         original = self._s3.list_object_versions
-        monkeypatch.setattr(self._s3, "list_object_versions", lambda **a: original(**a, MaxKeys=2))
+        monkeypatch.setattr(self._s3, "list_object_versions", lambda **a: original(**a | {"MaxKeys": 2}))
         try:
             yield from list_versions(self, bucket, prefix, **place)
         finally:

@@ -247,6 +247,11 @@ def body[Model: BaseModel](router: Router, model: type[Model]) -> Model:
         ) from error
 
 
+def optional_body[Model: BaseModel](router: Router, model: type[Model]) -> Model:
+    """Return the request's JSON body as `model`, or its defaults without a body. Raises as `body`."""
+    return body(router, model) if router.current_event.body else model()
+
+
 def page_of(router: Router, *, default: int = 50, most: int = 200) -> tuple[int, str | None]:
     """Return `limit` and `cursor` of the query string. Raises `InvalidFields`."""
     query: Mapping[str, str] = router.current_event.query_string_parameters or {}

@@ -75,6 +75,7 @@ _ERRORS: Final = (
     ),
     Error("key_not_found", HTTPStatus.NOT_FOUND, "There is no such key."),
     Error("package_not_found", HTTPStatus.NOT_FOUND, "There is no such package."),
+    Error("examination_not_found", HTTPStatus.NOT_FOUND, "There is no such examination."),
     Error("file_not_found", HTTPStatus.NOT_FOUND, "There is no such file in this package."),
     Error("route_not_found", HTTPStatus.NOT_FOUND, NotFound.message, "/v1/nowhere"),
     Error("not_uploaded", HTTPStatus.CONFLICT, "Nothing has been uploaded for this package yet."),
@@ -136,6 +137,7 @@ class Route:
     errors: tuple[str, ...] = ()
     query: tuple[Query, ...] = ()
     body: type[BaseModel] | None = None
+    body_is_optional: bool = False
     form: Schema | None = None
     conditional: bool = False  # it has an ETag, and answers 304 to whoever names it
     aliases: tuple[str, ...] = field(default=())
@@ -322,6 +324,26 @@ ROUTES: Final = (
         errors=("invalid_fields",),
         body=schemas.ReplayMany,
     ),
+    Route(
+        "POST",
+        "/v1/doctor",
+        "Have the store and the records compared",
+        "service",
+        Scope.ADMIN,
+        {HTTPStatus.ACCEPTED: schemas.DoctorAccepted},
+        errors=("invalid_fields",),
+        body=schemas.OrderDoctor,
+        body_is_optional=True,
+    ),
+    Route(
+        "GET",
+        "/v1/doctor/{id}",
+        "What a comparison has found so far",
+        "service",
+        Scope.ADMIN,
+        {HTTPStatus.OK: schemas.DoctorView},
+        errors=("examination_not_found",),
+    ),
 )
 
 
@@ -391,7 +413,10 @@ def _operation(route: Route, path: str) -> Schema:
         operation["responses"]["304"] = {"description": "Nothing has changed."}
     if route.body is not None:
         schema = {"$ref": _REF.format(model=route.body.__name__)}
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
+        operation["requestBody"] = {
+            "required": not route.body_is_optional,
+            "content": {_JSON: {"schema": schema}},
+        }
     if route.form is not None:
         content = {"multipart/form-data": {"schema": route.form}}
         operation["requestBody"] = {"required": True, "content": content}

@@ -65,6 +65,29 @@ class CreateKey(BaseModel):
         return self
 
 
+class OrderDoctor(BaseModel):
+    """`POST /v1/doctor`: `fix` repairs what is safe, `deep` reads every byte again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fix: Annotated[bool, Field(strict=True)] = False
+    deep: Annotated[bool, Field(strict=True)] = False
+
+
+class CallDoctor(BaseModel):
+    """What the doctor's function is invoked with: an examination to make `now`, or one to go on with.
+
+    A schedule sends neither, and fields of its own: then it is the oldest examination that is not done.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    now: bool = False
+    fix: bool = False
+    deep: bool = False
+    doctor_id: UUID | None = None
+
+
 # -- answers
 
 
@@ -258,6 +281,62 @@ class PackageDetail(PackageSummary):
     files: list[FileView]
     problems: list[ProblemView]
     runs: list[RunView]
+
+
+class DoctorAccepted(_Model):
+    """An examination was asked for; it begins within a minute."""
+
+    doctor_id: UUID
+    status: str
+
+
+class DoctorFinding(_Model):
+    """One disagreement between the store and the records; `fix` is what can be done about it."""
+
+    kind: str
+    bucket: str
+    key: str
+    package_id: UUID | None
+    detail: str
+    fix: str | None
+    fixed: bool
+
+
+class DoctorLookedAt(_Model):
+    """What an examination has looked at so far."""
+
+    objects: int
+    rows: int
+    originals: int
+    packages: int
+
+
+class DoctorNotCompared(_Model):
+    """What has no checksum of its own that S3 could tell without its bytes being read."""
+
+    files: int
+    originals: int
+
+
+class DoctorView(_Model):
+    """`GET /v1/doctor/{id}`: `queued` (and at which `step`) until it is `done`. `error`: given up before."""
+
+    doctor_id: UUID
+    status: str
+    step: str | None
+    fix: bool
+    deep: bool
+    created_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    looked_at: DoctorLookedAt
+    left_alone: int
+    not_compared: DoctorNotCompared
+    found: int
+    fixed: int
+    counts: dict[str, int]
+    findings: list[DoctorFinding]
+    truncated: bool
 
 
 class Health(_Model):

@@ -11,8 +11,9 @@ under `packages/{package_id}/`. Both are versioned, so "gone" means every versio
 from __future__ import annotations
 
 import base64
+import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +41,7 @@ TAIL_BYTES = 128 << 10  # end records (66 KiB at most) and the directory of some
 SINGLE_PUT_BYTES = 8 << 20  # files above this are uploaded in parts
 _PART_BYTES = 5 << 20  # the least that S3 takes
 _PARTS_AT_ONCE = 2
+_HASH_BYTES = 1 << 20
 _MOST_DELETED_AT_ONCE = 1000  # a limit of S3
 ORIGINAL_NAME = "archive.zip"  # an upload lands at uploads/{package_id}/ under this name
 # 405 is what a delete marker answers; HEAD has no body, so its errors are named by their number.
@@ -96,6 +98,30 @@ class UnfinishedUpload:
 
     key: str
     upload_id: str
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as a listing shows it. `size` is in bytes."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What is known of an object without its bytes, or from them. `size` is in bytes.
+
+    `sha256` is in hex and of the whole object; None where nobody knows it. `in_parts`: the object came in
+    parts, so S3 keeps a checksum of its parts' checksums, which says nothing about the whole:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+    """
+
+    size: int
+    sha256: str | None
+    in_parts: bool
 
 
 @cache
@@ -289,10 +315,10 @@ class Storage:
 
     def original_size(self, bucket: str, key: str, version: str) -> int | None:
         """Return the bytes of one version of an original; None where it is not there (any more)."""
-        which: dict[str, Any] = {} if version == "null" else {"VersionId": version}
         try:
             with _boto3_errors():
-                return self._s3.head_object(Bucket=bucket, Key=key, **which)["ContentLength"]
+                head = self._s3.head_object(Bucket=bucket, Key=key, **_version_argument(version))
+                return head["ContentLength"]
         except ObjectMissing:
             return None
 
@@ -349,15 +375,34 @@ class Storage:
 
     def list_uploads(self, prefix: str) -> list[UnfinishedUpload]:
         """Return every unfinished upload of a file below `prefix`."""
+        uploads, following = self.page_of_uploads(prefix)
+        while following[0]:
+            more, following = self.page_of_uploads(prefix, after=following)
+            uploads += more
+        return uploads
+
+    def page_of_uploads(
+        self, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 1000
+    ) -> tuple[list[UnfinishedUpload], tuple[str, str]]:
+        """Return up to `limit` unfinished uploads below `prefix`, and where the next page goes on.
+
+        Both places are a key and an upload id; an empty key: there is nothing more.
+        """
+        key_marker, upload_marker = after
+        place: dict[str, Any] = {"KeyMarker": key_marker} if key_marker else {}
+        if upload_marker:
+            place["UploadIdMarker"] = upload_marker
         with _boto3_errors():
-            pages = self._impatient_s3.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self.packages, Prefix=prefix
+            page = self._impatient_s3.list_multipart_uploads(
+                Bucket=self.packages, Prefix=prefix, MaxUploads=limit, **place
             )
-            return [
-                UnfinishedUpload(upload["Key"], upload["UploadId"])
-                for page in pages
-                for upload in page.get("Uploads", ())
-            ]
+        uploads = [
+            UnfinishedUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+            for upload in page.get("Uploads", ())
+        ]
+        if not page.get("IsTruncated"):
+            return uploads, ("", "")
+        return uploads, (page["NextKeyMarker"], page.get("NextUploadIdMarker", ""))
 
     def abandon(self, uploads: Sequence[UnfinishedUpload]) -> int:
         """Give up unfinished uploads, which frees their parts; return how many."""
@@ -386,6 +431,66 @@ class Storage:
         pages = self.list_versions(self.packages, bundle_key(package_id))
         return sum(self.delete_versions(self.packages, page.versions) for page in pages)
 
+    # -- looking without changing
+
+    def page_of_objects(
+        self, prefix: str, *, after: str = "", limit: int = 1000
+    ) -> tuple[list[ListedObject], bool]:
+        """Return up to `limit` objects of the packages bucket with keys behind `after`, in the order of their
+        keys' UTF-8 bytes, and whether there are more."""
+        place: dict[str, Any] = {"StartAfter": after} if after else {}
+        with _boto3_errors():
+            page = self._s3.list_objects_v2(Bucket=self.packages, Prefix=prefix, MaxKeys=limit, **place)
+        objects = [
+            ListedObject(entry["Key"], entry["Size"], entry["LastModified"])
+            for entry in page.get("Contents", ())
+        ]
+        return objects, bool(page.get("IsTruncated")) and bool(objects)
+
+    def versions_of(self, bucket: str, key: str) -> list[ObjectVersion]:
+        """Return every version and delete marker of exactly this key."""
+        found: list[ObjectVersion] = []
+        for page in self.list_versions(bucket, key):
+            ours = [version for version in page.versions if version.key == key]
+            found += ours
+            if len(ours) < len(page.versions):  # longer keys follow the one that they begin with
+                break
+        return found
+
+    def describe_object(self, bucket: str, key: str, version: str | None = None) -> StoredObject | None:
+        """Return size and checksum of an object, or of one version of it; None where there is none."""
+        try:
+            with _boto3_errors():
+                head = self._s3.head_object(
+                    Bucket=bucket, Key=key, ChecksumMode="ENABLED", **_version_argument(version)
+                )
+        except ObjectMissing:
+            return None
+        checksum = head.get("ChecksumSHA256", "")
+        in_parts = "-" in checksum or "-" in head["ETag"]  # `…-7`: of seven parts
+        whole = base64.b64decode(checksum).hex() if checksum and not in_parts else None
+        return StoredObject(head["ContentLength"], whole, in_parts)
+
+    def hash_object(
+        self, bucket: str, key: str, version: str | None = None, *, may_go_on: Callable[[], bool]
+    ) -> StoredObject | None:
+        """Read an object, or one version of it, and hash it; None where there is none.
+
+        Where `may_go_on` says no before the last byte, `sha256` is None.
+        """
+        try:
+            with _boto3_errors():
+                answer = self._s3.get_object(Bucket=bucket, Key=key, **_version_argument(version))
+                digest = hashlib.sha256()
+                with answer["Body"] as body:
+                    while data := body.read(_HASH_BYTES):
+                        digest.update(data)
+                        if not may_go_on():
+                            return StoredObject(answer["ContentLength"], None, in_parts=False)
+        except ObjectMissing:
+            return None
+        return StoredObject(answer["ContentLength"], digest.hexdigest(), in_parts=False)
+
     # -- both buckets, version by version
 
     def first_version(self, bucket: str, key: str) -> ObjectVersion | None:
@@ -398,9 +503,9 @@ class Storage:
         return found
 
     def list_versions(
-        self, bucket: str, prefix: str, *, after: tuple[str, str] = ("", "")
+        self, bucket: str, prefix: str, *, after: tuple[str, str] = ("", ""), limit: int = 1000
     ) -> Iterator[VersionPage]:
-        """Yield pages of up to 1,000 object versions and delete markers, by key and then newest first.
+        """Yield pages of up to `limit` object versions and delete markers, by key and then newest first.
 
         `after` is the key and version id behind which to go on, as an earlier page gave them.
         """
@@ -410,7 +515,7 @@ class Storage:
             if version_marker:
                 place["VersionIdMarker"] = version_marker
             with _boto3_errors():
-                page = self._s3.list_object_versions(Bucket=bucket, Prefix=prefix, **place)
+                page = self._s3.list_object_versions(Bucket=bucket, Prefix=prefix, MaxKeys=limit, **place)
             key_marker = page.get("NextKeyMarker", "") if page.get("IsTruncated") else ""
             version_marker = page.get("NextVersionIdMarker", "") if key_marker else ""
             versions = [
@@ -452,6 +557,11 @@ def upload_owner(key: str) -> UUID | None:
         return UUID(owner) if door == "uploads" and filename == ORIGINAL_NAME else None
     except ValueError:
         return None
+
+
+def _version_argument(version: str | None) -> dict[str, Any]:
+    # `null` is what S3 calls the version of an object in an unversioned bucket.
+    return {} if version in {None, "null"} else {"VersionId": version}
 
 
 def bundle_key(package_id: UUID) -> str:
