@@ -25,7 +25,15 @@ from veripost.db import get_engine
 from veripost.models import Status
 from veripost.platforms.registry import DEFAULT_PLATFORM
 from veripost.queries import ReplayFilter
-from veripost.schemas import Accepted, CreateKey, CreatePackage, DeletionView, ReplayMany, Replays
+from veripost.schemas import (
+    Accepted,
+    CheckPackage,
+    CreateKey,
+    CreatePackage,
+    DeletionView,
+    ReplayMany,
+    Replays,
+)
 from veripost.settings import get_settings
 from veripost.storage import get_storage
 from veripost.upkeep import deletion, replay
@@ -63,6 +71,13 @@ def upload_package() -> Answer:
         created_by=caller(router).client_name,
     )
     return answer(accepted, HTTPStatus.ACCEPTED)
+
+
+@router.post("/v1/packages/check")
+@needs(Scope.WRITE)
+def check_package() -> Answer:
+    config = uploads.config_of(get_settings())
+    return answer(uploads.check(body(router, CheckPackage), config=config))
 
 
 @router.delete("/v1/packages/<id>")
