@@ -18,6 +18,7 @@ PROGRAMS: Final = {
     "object_writers": ("--save",),
     "rows": ("--save",),
     "parser": ("--save",),
+    "handlers": ("--save",),
     "cold_start": ("--save",),
     "local_cloud": ("--save",),
     "engine": ("--save",),

@@ -13,6 +13,7 @@ from bench import engine, results
 from bench.chart import Series, line_chart
 from bench.cold_start import BAR as COLD_BAR
 from bench.cold_start import BARRED
+from bench.handlers import STATEMENTS_BAR
 from bench.local_cloud import BAR as LOCAL_BAR
 from bench.local_cloud import TITLES
 from bench.object_writers import WRITERS
@@ -109,6 +110,10 @@ def bars(everything: dict[str, Any]) -> Iterator[str]:
         each = next(iter(_ordered(found["seconds"], "ours").values())) / found["rows"] * 1e6
         text = f"{each:.1f} µs a row (bar {BAR_MICROSECONDS})"
         rows.append([f"{found['rows']:,} file rows", text, _verdict(each <= BAR_MICROSECONDS)])
+    if "handlers" in everything:
+        statements = everything["handlers"]["requests"]["status"]["statements"]
+        text = f"{statements:.0f} (bar {STATEMENTS_BAR})"
+        rows.append(["statements of a status request", text, _verdict(statements <= STATEMENTS_BAR)])
     if "cold_start" in everything:
         seconds = everything["cold_start"]["seconds"]
         for name in BARRED:
@@ -145,6 +150,28 @@ def file_rows(section: dict[str, Any]) -> Iterator[str]:
         for title, taken in seconds.items()
     ]
     yield from table("way|a row|of ours", rows)
+
+
+def handlers(section: dict[str, Any]) -> Iterator[str]:
+    """Tell what a warm request costs besides the network."""
+    yield "### A warm request"
+    yield ""
+    yield (
+        f"`python -m bench.handlers`, {measured(section)} The status function's handler in this process, on"
+        f" {section['packages']:,} packages; {section['runs']:,} requests of each kind, the key remembered."
+    )
+    yield ""
+    rows = [
+        [
+            title,
+            f"{found['median'] * 1e3:.2f} ms",
+            f"{found['p99'] * 1e3:.2f} ms",
+            f"{found['statements']:.0f}",
+            f"{found['round_trips']:.0f}",
+        ]
+        for title, found in section["requests"].items()
+    ]
+    yield from table("request|median|p99|statements|round trips", rows)
 
 
 def cold_start(section: dict[str, Any]) -> Iterator[str]:
@@ -294,6 +321,7 @@ def draw(lines: list[dict[str, Any]]) -> str:
 SECTIONS: Final[dict[str, tuple[Callable[[dict[str, Any]], Iterator[str]], ...]]] = {
     "engine": (workloads, growth),
     "rows": (file_rows,),
+    "handlers": (handlers,),
     "cold_start": (cold_start,),
     "local_cloud": (local_cloud,),
     "object_writers": (object_writers,),

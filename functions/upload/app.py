@@ -28,6 +28,7 @@ from veripost.platforms.registry import DEFAULT_PLATFORM
 from veripost.queries import ReplayFilter
 from veripost.schemas import (
     Accepted,
+    CheckPackage,
     CreateKey,
     CreatePackage,
     DeletionView,
@@ -73,6 +74,13 @@ def upload_package() -> Answer:
         created_by=caller(router).client_name,
     )
     return answer(accepted, HTTPStatus.ACCEPTED)
+
+
+@router.post("/v1/packages/check")
+@needs(Scope.WRITE)
+def check_package() -> Answer:
+    config = uploads.config_of(get_settings())
+    return answer(uploads.check(body(router, CheckPackage), config=config))
 
 
 @router.delete("/v1/packages/<id>")

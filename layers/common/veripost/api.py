@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 Answer = Response[Any]
 _JSON = "application/json"
+_BODY_BYTES = 1 << 20  # of a JSON body; files come as forms
 
 # What anybody may read; every other route declares with `needs` which scope it asks of a key.
 OPEN_PATHS = frozenset({"/v1/health", "/v1/openapi.json", "/v1/docs"})
@@ -228,13 +229,20 @@ def body[Model: BaseModel](router: Router, model: type[Model]) -> Model:
 
     Raises
     ------
+    TooLarge
+        The body is larger than 1 MiB.
     InvalidRequest
         The body is not JSON.
     InvalidFields
         It is, but its fields are not what `model` asks for; `detail` names each.
     """
+    raw = _raw_body(router)
+    if len(raw) > _BODY_BYTES:
+        raise TooLarge(
+            "The body of the request is larger than 1 MiB.", detail=f"{len(raw)} bytes, at most {_BODY_BYTES}"
+        )
     try:
-        return model.model_validate_json(_raw_body(router))
+        return model.model_validate_json(raw)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         if any(fault["type"] == "json_invalid" for fault in faults):

@@ -147,6 +147,13 @@ _LIMIT: Final = Query(
     "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "how many on a page"
 )
 _CURSOR: Final = Query("cursor", {"type": "string"}, "`next_cursor` of an earlier page, exactly as it was")
+_CONDITIONAL_HEADERS: Final[Schema] = {
+    "ETag": {"schema": {"type": "string"}, "required": True},
+    "Retry-After": {
+        "schema": {"type": "integer", "minimum": 1, "maximum": 5},
+        "description": "seconds until it makes sense to ask again; absent once the state is final",
+    },
+}
 _PAGE: Final = (_LIMIT, _CURSOR)
 _UPLOAD: Final[Schema] = {
     "type": "object",
@@ -189,6 +196,16 @@ ROUTES: Final = (
         errors=("not_a_zip", "forbidden_extension", "too_large", "unsupported_media_type"),
         form=_UPLOAD,
         aliases=("/v1/posts/upload",),
+    ),
+    Route(
+        "POST",
+        "/v1/packages/check",
+        "Judge a list of names and sizes before anything is uploaded",
+        "packages",
+        Scope.WRITE,
+        {HTTPStatus.OK: schemas.CheckView},
+        errors=("invalid_fields", "too_large"),
+        body=schemas.CheckPackage,
     ),
     Route(
         "GET",
@@ -246,7 +263,7 @@ ROUTES: Final = (
         "keys",
         Scope.ADMIN,
         {HTTPStatus.CREATED: schemas.MintedKey},
-        errors=("invalid_fields",),
+        errors=("invalid_fields", "too_large"),
         body=schemas.CreateKey,
     ),
     Route(
@@ -321,7 +338,7 @@ ROUTES: Final = (
         "packages",
         Scope.ADMIN,
         {HTTPStatus.ACCEPTED: schemas.Replays},
-        errors=("invalid_fields",),
+        errors=("invalid_fields", "too_large"),
         body=schemas.ReplayMany,
     ),
     Route(
@@ -410,7 +427,11 @@ def _operation(route: Route, path: str) -> Schema:
                 "description": "the `ETag` of an earlier answer",
             }
         )
-        operation["responses"]["304"] = {"description": "Nothing has changed."}
+        operation["responses"]["200"]["headers"] = _CONDITIONAL_HEADERS
+        operation["responses"]["304"] = {
+            "description": "Nothing has changed.",
+            "headers": _CONDITIONAL_HEADERS,
+        }
     if route.body is not None:
         schema = {"$ref": _REF.format(model=route.body.__name__)}
         operation["requestBody"] = {

@@ -33,6 +33,24 @@ class CreatePackage(BaseModel):
     platform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = "camworks"
 
 
+class ListedFile(BaseModel):
+    """A file that is about to be zipped: its path in the ZIP (a folder's ends in `/`) and its size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    size_bytes: Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+
+
+class CheckPackage(BaseModel):
+    """`POST /v1/packages/check`: the files that a package would consist of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: list[ListedFile]
+    platform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] = "camworks"
+
+
 class ReplayMany(BaseModel):
     """`POST /v1/replays`: which packages to process again; those that match every field that is given."""
 
@@ -164,6 +182,14 @@ class ProblemView(_Model):
     message: str
     detail: str | None
     hint: str | None
+
+
+class CheckView(_Model):
+    """What would be found in a package, as far as names and sizes tell; `name` is what it would be called."""
+
+    accepted: bool
+    name: str | None
+    problems: list[ProblemView]
 
 
 class Progress(_Model):

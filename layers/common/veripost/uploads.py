@@ -1,8 +1,9 @@
-"""The writes over HTTP: announcing a package, and uploading a small one in the same call."""
+"""The doors over HTTP: announcing a package, uploading a small one in the same call, asking beforehand."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -10,12 +11,20 @@ from uuid import uuid4
 from sqlalchemy import Engine
 
 from veripost import queries
-from veripost.archive import BytesSource, Limits, inspect, merge
-from veripost.errors import TooLarge, has_errors, refusal
+from veripost.archive import BytesSource, Limits, check_listing, inspect, merge
+from veripost.errors import Problem, TooLarge, has_errors, refusal
 from veripost.models import Status, Trigger
 from veripost.platforms import registry, rules
 from veripost.queries import Source
-from veripost.schemas import Accepted, AcceptedWithForm, CreatePackage, UploadForm
+from veripost.schemas import (
+    Accepted,
+    AcceptedWithForm,
+    CheckPackage,
+    CheckView,
+    CreatePackage,
+    ProblemView,
+    UploadForm,
+)
 from veripost.settings import Settings
 from veripost.storage import ORIGINAL_NAME, Storage
 
@@ -140,6 +149,31 @@ def upload(
             queries.remove_unstarted_package(connection, package_id)
         raise
     return Accepted(package_id=package_id, job_id=run_id, status=Status.PENDING)
+
+
+def check(request: CheckPackage, *, config: UploadConfig) -> CheckView:
+    """Say what would be found in a ZIP of these files, as far as their names and sizes tell.
+
+    The very rules of ingestion, so what is refused here would be refused there, in the same words. What is
+    accepted here may still be no sound ZIP. Nothing is recorded.
+    """
+    platform = registry.find(request.platform, config.extra_extensions)
+    if platform is None:
+        return _verdict([rules.unknown_platform(request.platform)], None)
+    rows = [(file.name, file.size_bytes) for file in request.files]
+    listing = check_listing(rows, config.limits)
+    if not listing.readable:
+        return _verdict(listing.problems, None)
+    selection = rules.select(platform, rows)
+    return _verdict(merge(listing, selection.problems, config.limits), selection.name)
+
+
+def _verdict(problems: Sequence[Problem], name: str | None) -> CheckView:
+    return CheckView(
+        accepted=not has_errors(problems),
+        name=name,
+        problems=[ProblemView.model_validate(problem) for problem in problems],
+    )
 
 
 def _platform(key: str, config: UploadConfig) -> registry.Platform:

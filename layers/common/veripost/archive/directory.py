@@ -10,7 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from veripost.archive.entries import Directory, Member, content_problems
+from veripost.archive.entries import (
+    Directory,
+    Member,
+    content_problems,
+    count_problems,
+    folder_problems,
+    total_problems,
+)
 from veripost.archive.findings import Findings, finding, shown
 from veripost.archive.limits import Limits
 from veripost.archive.names import (
@@ -142,8 +149,7 @@ def _total_problems(members: Sequence[Member], limits: Limits) -> Iterator[Probl
     """Check all members together: many that are each below a limit are a bomb as well."""
     size = sum(member.size for member in members)
     packed = sum(member.compressed_size for member in members)
-    if size > limits.total_bytes:
-        yield finding(ProblemCode.TOTAL_TOO_LARGE, f"{size} bytes declared, at most {limits.total_bytes}")
+    yield from total_problems(size, limits)
     if len(members) > 1 and size > limits.ratio_floor_bytes and size > limits.ratio * packed:
         yield finding(
             ProblemCode.RATIO_TOO_HIGH,
@@ -306,14 +312,7 @@ def _check_bounds(record: EndRecord, limits: Limits) -> None:
                 f"{record.entries_here} of {record.entries} entries on this disk",
             )
         )
-    if record.entries > limits.entries:
-        found.append(
-            finding(
-                ProblemCode.TOO_MANY_ENTRIES,
-                f"4.4.22: {record.entries} entries, at most {limits.entries}",
-                message=f"There are {record.entries} files in the ZIP; VeriPost takes {limits.entries}.",
-            )
-        )
+    found.extend(count_problems(record.entries, limits))
     if record.directory_size > limits.directory_bytes:
         found.append(
             finding(
@@ -518,12 +517,7 @@ def _attribute_problems(entry: _Entry) -> Iterator[Problem]:
     is_folder = kind == stat.S_IFDIR or (attributes & _DOS_FOLDER and kind == 0)
     if is_folder and not name.endswith("/"):
         yield finding(ProblemCode.FOLDER_MISMATCH, detail, member=name)
-    if name.endswith("/") and (header.size or header.crc32):
-        yield finding(
-            ProblemCode.FOLDER_WITH_DATA,
-            f"4.3.8: {header.size} bytes, CRC {header.crc32:08x}",
-            member=name,
-        )
+    yield from folder_problems(name, header.size, header.crc32)
 
 
 def _check_tiling(members: Sequence[Member], directory_offset: int, findings: Findings) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -131,14 +131,7 @@ def content_problems(member: Member, limits: Limits) -> Sequence[Problem]:
                 member=member.name,
             )
         )
-    if size > limits.member_bytes:
-        found.append(
-            finding(
-                ProblemCode.MEMBER_TOO_LARGE,
-                f"{size} bytes declared, at most {limits.member_bytes}; {where}",
-                member=member.name,
-            )
-        )
+    found.extend(size_problems(member.name, size, limits))
     if size > limits.ratio_floor_bytes and size > limits.ratio * packed:
         found.append(
             finding(
@@ -148,6 +141,45 @@ def content_problems(member: Member, limits: Limits) -> Sequence[Problem]:
             )
         )
     return found
+
+
+# -- what is known from names and sizes alone, and so can be said of a mere list of files
+
+
+def count_problems(entries: int, limits: Limits) -> Iterator[Problem]:
+    """Yield the finding that there are too many entries to look at any of them, if so."""
+    if entries > limits.entries:
+        yield finding(
+            ProblemCode.TOO_MANY_ENTRIES,
+            f"4.4.22: {entries} entries, at most {limits.entries}",
+            message=f"There are {entries} files in the ZIP; VeriPost takes {limits.entries}.",
+        )
+
+
+def size_problems(name: str, size: int, limits: Limits) -> Iterator[Problem]:
+    """Yield the finding that one member is too large, if so."""
+    if size > limits.member_bytes:
+        yield finding(
+            ProblemCode.MEMBER_TOO_LARGE,
+            f"4.4.9: {size} bytes declared, at most {limits.member_bytes}",
+            member=name,
+        )
+
+
+def folder_problems(name: str, size: int, crc32: int = 0) -> Iterator[Problem]:
+    """Yield the finding that a folder, by its name, has content, if so."""
+    if name.endswith("/") and (size or crc32):
+        yield finding(
+            ProblemCode.FOLDER_WITH_DATA,
+            f"4.3.8: a folder of {size} bytes" + (f", CRC {crc32:08x}" if crc32 else ""),
+            member=name,
+        )
+
+
+def total_problems(size: int, limits: Limits) -> Iterator[Problem]:
+    """Yield the finding that all members together are too large, if so."""
+    if size > limits.total_bytes:
+        yield finding(ProblemCode.TOTAL_TOO_LARGE, f"{size} bytes declared, at most {limits.total_bytes}")
 
 
 def _encryption_problems(member: Member) -> list[Problem]:
