@@ -18,12 +18,16 @@ from veripost.api import (
     make_handler,
     needs,
     page_of,
+    query,
     redirect,
     unless_known,
     wait_of,
 )
 from veripost.api_key import Scope
 from veripost.db import get_engine
+from veripost.models import Sort
+from veripost.queries import PackageFilter
+from veripost.schemas import FindPackages
 from veripost.settings import get_settings
 from veripost.storage import get_storage
 
@@ -53,7 +57,9 @@ def get_description_page() -> Answer:
 @needs(Scope.READ)
 def list_packages() -> Answer:
     limit, cursor = page_of(router)
-    return answer(catalog.list_packages(get_engine(get_settings()), limit=limit, cursor=cursor))
+    asked = query(router, FindPackages, besides=("limit", "cursor"))
+    chosen, sort = PackageFilter(**asked.model_dump(exclude={"sort"})), Sort(asked.sort)
+    return answer(catalog.list_packages(get_engine(get_settings()), chosen, sort, limit=limit, cursor=cursor))
 
 
 @router.get("/v1/packages/<id>")

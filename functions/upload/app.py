@@ -17,6 +17,7 @@ from veripost.api import (
     make_handler,
     needs,
     no_content,
+    query,
     secret,
     uploaded_file,
 )
@@ -25,7 +26,16 @@ from veripost.db import get_engine
 from veripost.models import Status
 from veripost.platforms.registry import DEFAULT_PLATFORM
 from veripost.queries import ReplayFilter
-from veripost.schemas import Accepted, CreateKey, CreatePackage, DeletionView, ReplayMany, Replays
+from veripost.schemas import (
+    Accepted,
+    CreateKey,
+    CreatePackage,
+    DeletionView,
+    Duplicate,
+    HowToStore,
+    ReplayMany,
+    Replays,
+)
 from veripost.settings import get_settings
 from veripost.storage import get_storage
 from veripost.upkeep import deletion, replay
@@ -39,12 +49,13 @@ def create_package() -> Answer:
     settings = get_settings()
     accepted = uploads.announce(
         body(router, CreatePackage),
+        allow_duplicate=query(router, HowToStore).allow_duplicate,
         engine=get_engine(settings),
         storage=get_storage(settings),
         config=uploads.config_of(settings),
         created_by=caller(router).client_name,
     )
-    return answer(accepted, HTTPStatus.ACCEPTED)
+    return answer(accepted, _status_of(accepted))
 
 
 @router.post("/v1/packages/upload")
@@ -57,12 +68,17 @@ def upload_package() -> Answer:
         file.filename,
         file.fields.get("platform", DEFAULT_PLATFORM),
         file.data,
+        allow_duplicate=query(router, HowToStore).allow_duplicate,
         engine=get_engine(settings),
         storage=get_storage(settings),
         config=uploads.config_of(settings),
         created_by=caller(router).client_name,
     )
-    return answer(accepted, HTTPStatus.ACCEPTED)
+    return answer(accepted, _status_of(accepted))
+
+
+def _status_of(accepted: Accepted | Duplicate) -> HTTPStatus:
+    return HTTPStatus.OK if isinstance(accepted, Duplicate) else HTTPStatus.ACCEPTED
 
 
 @router.delete("/v1/packages/<id>")

@@ -141,6 +141,19 @@ class Route:
     aliases: tuple[str, ...] = field(default=())
 
 
+def _queries_of(model: type[BaseModel]) -> tuple[Query, ...]:
+    """Return a model of a query string, parameter by parameter; none of them can say None there."""
+    document = model.model_json_schema()
+    found = []
+    for name, declared in document["properties"].items():
+        schema = next(each for each in declared.get("anyOf", [declared]) if each.get("type") != "null")
+        schema = {key: value for key, value in schema.items() if key not in {"title", "description"}}
+        if declared.get("default") is not None:
+            schema["default"] = declared["default"]
+        found.append(Query(name, schema, declared["description"]))
+    return tuple(found)
+
+
 _LIMIT: Final = Query(
     "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "how many on a page"
 )
@@ -173,8 +186,9 @@ ROUTES: Final = (
         "Announce a package and get a form to upload it with",
         "packages",
         Scope.WRITE,
-        {HTTPStatus.ACCEPTED: schemas.AcceptedWithForm},
+        {HTTPStatus.ACCEPTED: schemas.AcceptedWithForm, HTTPStatus.OK: schemas.Duplicate},
         errors=("invalid_fields", "package_refused", "too_large"),
+        query=_queries_of(schemas.HowToStore),
         body=schemas.CreatePackage,
     ),
     Route(
@@ -183,8 +197,9 @@ ROUTES: Final = (
         "Upload a package of at most 4 MiB in one call",
         "packages",
         Scope.WRITE,
-        {HTTPStatus.ACCEPTED: schemas.Accepted},
-        errors=("not_a_zip", "forbidden_extension", "too_large", "unsupported_media_type"),
+        {HTTPStatus.ACCEPTED: schemas.Accepted, HTTPStatus.OK: schemas.Duplicate},
+        errors=("not_a_zip", "invalid_fields", "forbidden_extension", "too_large", "unsupported_media_type"),
+        query=_queries_of(schemas.HowToStore),
         form=_UPLOAD,
         aliases=("/v1/posts/upload",),
     ),
@@ -196,7 +211,7 @@ ROUTES: Final = (
         Scope.READ,
         {HTTPStatus.OK: schemas.PackageList},
         errors=("invalid_fields",),
-        query=_PAGE,
+        query=(*_queries_of(schemas.FindPackages), *_PAGE),
         aliases=("/v1/posts",),
     ),
     Route(

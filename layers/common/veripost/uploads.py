@@ -15,7 +15,7 @@ from veripost.errors import TooLarge, has_errors, refusal
 from veripost.models import Status, Trigger
 from veripost.platforms import registry, rules
 from veripost.queries import Source
-from veripost.schemas import Accepted, AcceptedWithForm, CreatePackage, UploadForm
+from veripost.schemas import Accepted, AcceptedWithForm, CreatePackage, Duplicate, UploadForm
 from veripost.settings import Settings
 from veripost.storage import ORIGINAL_NAME, Storage
 
@@ -43,12 +43,16 @@ def config_of(settings: Settings) -> UploadConfig:
 def announce(
     request: CreatePackage,
     *,
+    allow_duplicate: bool,
     engine: Engine,
     storage: Storage,
     config: UploadConfig,
     created_by: str | None = None,
-) -> AcceptedWithForm:
+) -> AcceptedWithForm | Duplicate:
     """Record a package whose bytes are still to come, and say where to send them.
+
+    Where the platform has a `ready` package with the SHA-256 that the request names, only that one is told,
+    unless `allow_duplicate` is true.
 
     Raises
     ------
@@ -63,6 +67,10 @@ def announce(
             detail=f"size_bytes {request.size_bytes} is above {config.limits.archive_bytes}",
         )
     _platform(request.platform, config)
+    if request.sha256 is not None and not allow_duplicate:
+        there = _find(engine, request.sha256, request.platform)
+        if there is not None:
+            return there
     package_id = uuid4()
     key = f"uploads/{package_id}/{ORIGINAL_NAME}"
     with engine.begin() as connection:
@@ -97,14 +105,16 @@ def upload(
     platform: str,
     data: bytes,
     *,
+    allow_duplicate: bool,
     engine: Engine,
     storage: Storage,
     config: UploadConfig,
     created_by: str | None = None,
-) -> Accepted:
+) -> Accepted | Duplicate:
     """Check a small archive wholly, record it and store it; ingestion takes it from there.
 
-    A refusal says exactly what ingestion would say, and leaves neither a row nor an object.
+    A refusal says exactly what ingestion would say, and leaves neither a row nor an object. Nor does an
+    archive that is a `ready` package of the platform already, unless `allow_duplicate` is true.
 
     Raises
     ------
@@ -118,7 +128,13 @@ def upload(
             "This file is too large to send in one call. Ask POST /v1/packages for an upload URL instead.",
             detail=f"{len(data)} bytes is above {DIRECT_UPLOAD_BYTES}",
         )
-    name = _check(data, _platform(platform, config), config)
+    rules_of = _platform(platform, config)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not allow_duplicate:
+        there = _find(engine, sha256, platform)
+        if there is not None:
+            return there
+    name = _check(data, rules_of, config)
     package_id = uuid4()
     key = f"uploads/{package_id}/{ORIGINAL_NAME}"
     with engine.begin() as connection:
@@ -133,13 +149,19 @@ def upload(
             created_by=created_by,
         )
     try:
-        storage.put_original(key, data, hashlib.sha256(data).hexdigest())
+        storage.put_original(key, data, sha256)
     except BaseException:
         # If the object landed all the same, its event finds no row and ingestion deletes it.
         with engine.begin() as connection:
             queries.remove_unstarted_package(connection, package_id)
         raise
     return Accepted(package_id=package_id, job_id=run_id, status=Status.PENDING)
+
+
+def _find(engine: Engine, sha256: str, platform: str) -> Duplicate | None:
+    with engine.connect() as connection:
+        found = queries.find_ready(connection, content_hash=sha256, platform=platform)
+    return None if found is None else Duplicate(package_id=found, duplicate_of=found, status=Status.READY)
 
 
 def _platform(key: str, config: UploadConfig) -> registry.Platform:

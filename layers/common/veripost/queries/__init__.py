@@ -28,16 +28,17 @@ from veripost.queries.jobs import (
     renew_lease,
 )
 from veripost.queries.keys import add_key, find_key, list_keys, note_key_use, revoke_key
+from veripost.queries.listing import PackageFilter, Place, list_packages, listing
 from veripost.queries.packages import (
     Position,
     Source,
     add_landed_package,
     add_package,
+    find_ready,
     get_file,
     get_package,
     get_status,
     list_files,
-    list_packages,
     package_prefix,
     ping,
     remove_unstarted_package,
@@ -69,6 +70,8 @@ __all__ = [
     "Deletion",
     "Event",
     "Forgotten",
+    "PackageFilter",
+    "Place",
     "Position",
     "ReplayFilter",
     "Slot",
@@ -90,6 +93,7 @@ __all__ = [
     "expire_upload",
     "fail_job",
     "find_key",
+    "find_ready",
     "finish_deletion",
     "finish_ready",
     "finish_refused",
@@ -105,6 +109,7 @@ __all__ = [
     "list_keys",
     "list_packages",
     "list_runs",
+    "listing",
     "load_cursor",
     "note_key_use",
     "note_requeued",
