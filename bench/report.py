@@ -13,6 +13,8 @@ from bench import engine, results
 from bench.chart import Series, line_chart
 from bench.cold_start import BAR as COLD_BAR
 from bench.cold_start import BARRED
+from bench.listing import BAR as DEPTH_BAR
+from bench.listing import ratio as depth_ratio
 from bench.local_cloud import BAR as LOCAL_BAR
 from bench.local_cloud import TITLES
 from bench.object_writers import WRITERS
@@ -109,6 +111,11 @@ def bars(everything: dict[str, Any]) -> Iterator[str]:
         each = next(iter(_ordered(found["seconds"], "ours").values())) / found["rows"] * 1e6
         text = f"{each:.1f} µs a row (bar {BAR_MICROSECONDS})"
         rows.append([f"{found['rows']:,} file rows", text, _verdict(each <= BAR_MICROSECONDS)])
+    if "listing" in everything:
+        found = everything["listing"]
+        worst = max(depth_ratio(seconds) for seconds in found["lists"].values())
+        text = f"{worst:.2f} × page 1 (bar {DEPTH_BAR} ×)"
+        rows.append([f"page {found['depth']} of the list of packages", text, _verdict(worst <= DEPTH_BAR)])
     if "cold_start" in everything:
         seconds = everything["cold_start"]["seconds"]
         for name in BARRED:
@@ -145,6 +152,26 @@ def file_rows(section: dict[str, Any]) -> Iterator[str]:
         for title, taken in seconds.items()
     ]
     yield from table("way|a row|of ours", rows)
+
+
+def listing(section: dict[str, Any]) -> Iterator[str]:
+    """Tell what a page of the list costs, near and far."""
+    yield f"### A page of {section['packages']:,} packages"
+    yield ""
+    yield (
+        f"`python -m bench.listing`, {measured(section)} {section['page']} packages a page, median of"
+        f" {section['runs']}. In brackets: the server's share."
+    )
+    yield ""
+    rows = []
+    for title, seconds in sorted(section["lists"].items()):
+        near, far = (
+            f"{seconds[name] * 1e3:.1f} ms ({seconds[f'server_{name}'] * 1e3:.2f})"
+            for name in ("first", "far")
+        )
+        offset = f"({seconds['server_offset'] * 1e3:.1f} ms)"
+        rows.append([title, near, far, f"{depth_ratio(seconds):.2f} ×", offset])
+    yield from table(f"list|page 1|page {section['depth']}|ratio|the same by OFFSET", rows)
 
 
 def cold_start(section: dict[str, Any]) -> Iterator[str]:
@@ -294,6 +321,7 @@ def draw(lines: list[dict[str, Any]]) -> str:
 SECTIONS: Final[dict[str, tuple[Callable[[dict[str, Any]], Iterator[str]], ...]]] = {
     "engine": (workloads, growth),
     "rows": (file_rows,),
+    "listing": (listing,),
     "cold_start": (cold_start,),
     "local_cloud": (local_cloud,),
     "object_writers": (object_writers,),
