@@ -22,12 +22,14 @@ from veripost.api import (
     uploaded_file,
 )
 from veripost.api_key import Scope
+from veripost.bundles import ordering
 from veripost.db import get_engine
 from veripost.models import Status
 from veripost.platforms.registry import DEFAULT_PLATFORM
 from veripost.queries import ReplayFilter
 from veripost.schemas import (
     Accepted,
+    BundleView,
     CreateKey,
     CreatePackage,
     DeletionView,
@@ -106,6 +108,15 @@ def replay_package(id: str) -> Answer:
         Accepted(package_id=replayed.package_id, job_id=replayed.job_id, status=Status.PENDING),
         HTTPStatus.ACCEPTED,
     )
+
+
+@router.post("/v1/packages/<id>/bundle")
+@needs(Scope.READ)
+def order_bundle(id: str) -> Answer:
+    settings = get_settings()
+    package_id = identifier(id)
+    status = ordering.order(get_engine(settings), get_storage(settings), settings, package_id)
+    return answer(BundleView(package_id=package_id, status=status), HTTPStatus.ACCEPTED)
 
 
 @router.post("/v1/replays")

@@ -114,9 +114,10 @@ def caller(router: Router) -> Caller:
     return found
 
 
-def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
-    """Return `model` as JSON."""
-    return Response(status_code=status, content_type=_JSON, body=model.model_dump_json())
+def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK, *, retry_after: int | None = None) -> Answer:
+    """Return `model` as JSON; `retry_after` is in seconds."""
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Response(status_code=status, content_type=_JSON, body=model.model_dump_json(), headers=headers)
 
 
 def description(text: str) -> Answer:

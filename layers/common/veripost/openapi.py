@@ -24,6 +24,7 @@ from veripost import schemas
 from veripost.api_key import Scope
 from veripost.errors import (
     AppError,
+    BundleFailed,
     InvalidFields,
     InvalidRequest,
     NotAZip,
@@ -77,6 +78,14 @@ _ERRORS: Final = (
     Error("package_not_found", HTTPStatus.NOT_FOUND, "There is no such package."),
     Error("file_not_found", HTTPStatus.NOT_FOUND, "There is no such file in this package."),
     Error("route_not_found", HTTPStatus.NOT_FOUND, NotFound.message, "/v1/nowhere"),
+    Error("bundle_not_found", HTTPStatus.NOT_FOUND, "Nobody has asked for this package as a ZIP yet."),
+    Error(
+        "not_ready",
+        HTTPStatus.CONFLICT,
+        "Only a package that is ready can be downloaded as a whole.",
+        "status parsing",
+    ),
+    _of(BundleFailed, HTTPStatus.CONFLICT, "packages/…/A.SRC is not in the store"),
     Error("not_uploaded", HTTPStatus.CONFLICT, "Nothing has been uploaded for this package yet."),
     Error(
         "package_busy",
@@ -308,6 +317,27 @@ ROUTES: Final = (
         Scope.READ,
         {HTTPStatus.FOUND: Redirect("the archive, for a few minutes")},
         errors=("not_uploaded", *_PACKAGE),
+    ),
+    Route(
+        "POST",
+        "/v1/packages/{id}/bundle",
+        "Have a package put together as one fresh ZIP",
+        "files",
+        Scope.READ,
+        {HTTPStatus.ACCEPTED: schemas.BundleView},
+        errors=("not_ready", *_PACKAGE),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/bundle",
+        "All files of a package in one ZIP, once it is built",
+        "files",
+        Scope.READ,
+        {
+            HTTPStatus.FOUND: Redirect("the ZIP, for a few minutes"),
+            HTTPStatus.ACCEPTED: schemas.BundleView,
+        },
+        errors=("bundle_not_found", "bundle_failed", "not_ready", *_PACKAGE),
     ),
     Route(
         "DELETE",

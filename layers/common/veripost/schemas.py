@@ -194,6 +194,13 @@ class MintedKey(KeyView):
     key: Annotated[str, Field(repr=False)]
 
 
+class BundleView(_Model):
+    """The package as one ZIP: `building` or `built`."""
+
+    package_id: UUID
+    status: str
+
+
 class ProblemView(_Model):
     """One finding in a package."""
 
