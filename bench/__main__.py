@@ -17,6 +17,7 @@ PROGRAMS: Final = {
     "s3_stand_in": (),
     "object_writers": ("--save",),
     "rows": ("--save",),
+    "listing": ("--save",),
     "parser": ("--save",),
     "handlers": ("--save",),
     "cold_start": ("--save",),

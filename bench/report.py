@@ -14,6 +14,8 @@ from bench.chart import Series, line_chart
 from bench.cold_start import BAR as COLD_BAR
 from bench.cold_start import BARRED
 from bench.handlers import STATEMENTS_BAR
+from bench.listing import BAR as DEPTH_BAR
+from bench.listing import ratio as depth_ratio
 from bench.local_cloud import BAR as LOCAL_BAR
 from bench.local_cloud import TITLES
 from bench.object_writers import WRITERS
@@ -114,6 +116,11 @@ def bars(everything: dict[str, Any]) -> Iterator[str]:
         statements = everything["handlers"]["requests"]["status"]["statements"]
         text = f"{statements:.0f} (bar {STATEMENTS_BAR})"
         rows.append(["statements of a status request", text, _verdict(statements <= STATEMENTS_BAR)])
+    if "listing" in everything:
+        found = everything["listing"]
+        worst = max(depth_ratio(seconds) for seconds in found["lists"].values())
+        text = f"{worst:.2f} × page 1 (bar {DEPTH_BAR} ×)"
+        rows.append([f"page {found['depth']} of the list of packages", text, _verdict(worst <= DEPTH_BAR)])
     if "cold_start" in everything:
         seconds = everything["cold_start"]["seconds"]
         for name in BARRED:
@@ -172,6 +179,26 @@ def handlers(section: dict[str, Any]) -> Iterator[str]:
         for title, found in section["requests"].items()
     ]
     yield from table("request|median|p99|statements|round trips", rows)
+
+
+def listing(section: dict[str, Any]) -> Iterator[str]:
+    """Tell what a page of the list costs, near and far."""
+    yield f"### A page of {section['packages']:,} packages"
+    yield ""
+    yield (
+        f"`python -m bench.listing`, {measured(section)} {section['page']} packages a page, median of"
+        f" {section['runs']}. In brackets: the server's share."
+    )
+    yield ""
+    rows = []
+    for title, seconds in sorted(section["lists"].items()):
+        near, far = (
+            f"{seconds[name] * 1e3:.1f} ms ({seconds[f'server_{name}'] * 1e3:.2f})"
+            for name in ("first", "far")
+        )
+        offset = f"({seconds['server_offset'] * 1e3:.1f} ms)"
+        rows.append([title, near, far, f"{depth_ratio(seconds):.2f} ×", offset])
+    yield from table(f"list|page 1|page {section['depth']}|ratio|the same by OFFSET", rows)
 
 
 def cold_start(section: dict[str, Any]) -> Iterator[str]:
@@ -322,6 +349,7 @@ SECTIONS: Final[dict[str, tuple[Callable[[dict[str, Any]], Iterator[str]], ...]]
     "engine": (workloads, growth),
     "rows": (file_rows,),
     "handlers": (handlers,),
+    "listing": (listing,),
     "cold_start": (cold_start,),
     "local_cloud": (local_cloud,),
     "object_writers": (object_writers,),

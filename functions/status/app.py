@@ -18,12 +18,17 @@ from veripost.api import (
     make_handler,
     needs,
     page_of,
+    query,
     redirect,
     unless_known,
     wait_of,
 )
 from veripost.api_key import Scope
+from veripost.bundles import ordering
 from veripost.db import get_engine
+from veripost.models import BundleStatus, Sort
+from veripost.queries import PackageFilter
+from veripost.schemas import BundleView, FindPackages
 from veripost.settings import get_settings
 from veripost.storage import get_storage
 from veripost.upkeep import doctor
@@ -54,7 +59,9 @@ def get_description_page() -> Answer:
 @needs(Scope.READ)
 def list_packages() -> Answer:
     limit, cursor = page_of(router)
-    return answer(catalog.list_packages(get_engine(get_settings()), limit=limit, cursor=cursor))
+    asked = query(router, FindPackages, besides=("limit", "cursor"))
+    chosen, sort = PackageFilter(**asked.model_dump(exclude={"sort"})), Sort(asked.sort)
+    return answer(catalog.list_packages(get_engine(get_settings()), chosen, sort, limit=limit, cursor=cursor))
 
 
 @router.get("/v1/packages/<id>")
@@ -114,6 +121,19 @@ def download_archive(id: str) -> Answer:
     return redirect(
         catalog.archive_url(engine, storage, identifier(id), seconds=settings.download_url_seconds)
     )
+
+
+@router.get("/v1/packages/<id>/bundle")
+@needs(Scope.READ)
+def download_bundle(id: str) -> Answer:
+    settings = get_settings()
+    package_id = identifier(id)
+    engine, storage = get_engine(settings), get_storage(settings)
+    url = ordering.url(engine, storage, package_id, seconds=settings.download_url_seconds)
+    if url is not None:
+        return redirect(url)
+    view = BundleView(package_id=package_id, status=BundleStatus.BUILDING)
+    return answer(view, HTTPStatus.ACCEPTED, retry_after=ordering.POLL_SECONDS)
 
 
 @router.get("/v1/keys")

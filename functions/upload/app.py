@@ -18,21 +18,26 @@ from veripost.api import (
     needs,
     no_content,
     optional_body,
+    query,
     secret,
     uploaded_file,
 )
 from veripost.api_key import Scope
+from veripost.bundles import ordering
 from veripost.db import get_engine
 from veripost.models import DoctorStatus, Status
 from veripost.platforms.registry import DEFAULT_PLATFORM
 from veripost.queries import ReplayFilter
 from veripost.schemas import (
     Accepted,
+    BundleView,
     CheckPackage,
     CreateKey,
     CreatePackage,
     DeletionView,
     DoctorAccepted,
+    Duplicate,
+    HowToStore,
     OrderDoctor,
     ReplayMany,
     Replays,
@@ -50,12 +55,13 @@ def create_package() -> Answer:
     settings = get_settings()
     accepted = uploads.announce(
         body(router, CreatePackage),
+        allow_duplicate=query(router, HowToStore).allow_duplicate,
         engine=get_engine(settings),
         storage=get_storage(settings),
         config=uploads.config_of(settings),
         created_by=caller(router).client_name,
     )
-    return answer(accepted, HTTPStatus.ACCEPTED)
+    return answer(accepted, _status_of(accepted))
 
 
 @router.post("/v1/packages/upload")
@@ -68,12 +74,17 @@ def upload_package() -> Answer:
         file.filename,
         file.fields.get("platform", DEFAULT_PLATFORM),
         file.data,
+        allow_duplicate=query(router, HowToStore).allow_duplicate,
         engine=get_engine(settings),
         storage=get_storage(settings),
         config=uploads.config_of(settings),
         created_by=caller(router).client_name,
     )
-    return answer(accepted, HTTPStatus.ACCEPTED)
+    return answer(accepted, _status_of(accepted))
+
+
+def _status_of(accepted: Accepted | Duplicate) -> HTTPStatus:
+    return HTTPStatus.OK if isinstance(accepted, Duplicate) else HTTPStatus.ACCEPTED
 
 
 @router.post("/v1/packages/check")
@@ -108,6 +119,15 @@ def replay_package(id: str) -> Answer:
         Accepted(package_id=replayed.package_id, job_id=replayed.job_id, status=Status.PENDING),
         HTTPStatus.ACCEPTED,
     )
+
+
+@router.post("/v1/packages/<id>/bundle")
+@needs(Scope.READ)
+def order_bundle(id: str) -> Answer:
+    settings = get_settings()
+    package_id = identifier(id)
+    status = ordering.order(get_engine(settings), get_storage(settings), settings, package_id)
+    return answer(BundleView(package_id=package_id, status=status), HTTPStatus.ACCEPTED)
 
 
 @router.post("/v1/replays")

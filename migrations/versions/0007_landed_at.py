@@ -1,6 +1,6 @@
 """When an object landed, and an index of the jobs that have not ended: how old the oldest of them is.
 
-Revision: 0007, after 0004
+Revision: 0007, after 0005
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

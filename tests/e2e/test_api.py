@@ -84,6 +84,30 @@ def test_lists_and_their_aliases(api: ApiClient) -> None:
     assert [package["id"] for package in second["packages"]] == made[:1]
 
 
+def test_the_list_is_filtered_and_sorted(api: ApiClient) -> None:
+    mark = f"FIND_{uuid4().hex[:8]}"
+    made = []
+    for number in range(3):
+        data = samples.zip_of({f"{mark}_{number}.SRC": uuid4().bytes, f"X{number}.KIN": b"1"})
+        made.append(api.upload("a.zip", data).json["package_id"])
+        api.wait(made[-1])
+
+    def found(query: str) -> list[str]:
+        return [package["id"] for package in api.get(f"/v1/packages?{query}").json["packages"]]
+
+    assert found(f"name={mark.lower()}") == made[::-1]
+    assert found(f"name={mark}&sort=name&status=ready&extension=kin") == made
+    assert found(f"name={mark}&platform=nobody") == []
+    sha256 = api.get(f"/v1/packages/{made[1]}").json["content_hash"]
+    assert found(f"sha256={sha256}&created_since=2026-01-01T00:00:00Z") == [made[1]]
+    first = api.get(f"/v1/packages?name={mark}&sort=-name&limit=2").json
+    assert [package["id"] for package in first["packages"]] == made[:0:-1]
+    assert found(f"name={mark}&sort=-name&limit=2&cursor={first['next_cursor']}") == made[:1]
+    for wrong in (f"cursor={first['next_cursor']}", "colour=red", "status=ready&status=error"):
+        answer = api.get(f"/v1/packages?{wrong}")
+        assert (answer.status, answer.json["code"]) == (422, "invalid_fields"), wrong
+
+
 def test_states_are_seen_in_order(api: ApiClient) -> None:
     """A poll may miss a short state but never sees them out of order."""
     data = samples.zip_of(

@@ -83,7 +83,10 @@ def test_api_door(api: ApiClient, cloud: Cloud) -> None:
     assert accepted.status == 202
     assert api.wait(accepted.json["package_id"])["status"] == "ready"
     _assert_identical(api, cloud, accepted.json["package_id"], files, data)
-    again = api.upload("post.zip", data, path="/v1/posts/upload")
+    there = {"package_id": accepted.json["package_id"], "duplicate_of": accepted.json["package_id"]}
+    for known in (api.upload("post.zip", data), api.announce("post.zip", data)):
+        assert (known.status, known.json) == (200, there | {"status": "ready"})
+    again = api.upload("post.zip", data, path="/v1/posts/upload?allow_duplicate=true")
     assert again.status == 202
     assert api.wait(again.json["package_id"])["status"] == "ready"
     assert (

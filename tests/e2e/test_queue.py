@@ -103,5 +103,5 @@ def test_packages_and_files_survive_a_restart_of_the_database(cloud: Cloud, api:
     for file in detail["files"]:
         got = api.download(f"/v1/packages/{before}/files/{file['id']}/download")
         assert got == files[file["filename"]]
-    after = api.upload("after.zip", data).json["package_id"]
+    after = api.upload("after.zip", data, path="/v1/packages/upload?allow_duplicate=true").json["package_id"]
     assert api.wait(after)["status"] == "ready"

@@ -43,7 +43,7 @@ from veripost import db, ingest_queue, keys, telemetry, uploads
 from veripost import settings as settings_module
 from veripost.ingest_queue import LandedObject
 from veripost.models import ingest_runs, outbox, post_files, post_packages
-from veripost.schemas import CreateKey, CreatePackage
+from veripost.schemas import AcceptedWithForm, CreateKey, CreatePackage
 from veripost.settings import Settings
 from veripost.storage import Storage
 from veripost.upkeep.sweep import Sweeper, Swept
@@ -339,7 +339,9 @@ class World:
             engine=self.engine,
             storage=self.storage,
             config=uploads.config_of(self.settings),
+            allow_duplicate=True,
         )
+        assert isinstance(accepted, AcceptedWithForm)
         return accepted.package_id, accepted.upload.fields["key"]
 
     # -- what AWS does

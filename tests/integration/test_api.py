@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +11,13 @@ from uuid import UUID, uuid4
 
 import boto3
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from urllib3.filepost import encode_multipart_formdata
 
 from functions.status import app as status_app
 from functions.upload import app as upload_app
 from localcloud import samples
-from tests.integration.gateway import call
+from tests.integration.gateway import CONTEXT, call
 from veripost import db, ingestion, keys, queries, settings
 from veripost.ingest_queue import LandedObject
 from veripost.models import post_packages
@@ -71,13 +72,15 @@ def _create(**fields: object) -> tuple[int, dict[str, Any]]:
     return _call(upload_app, "POST", "/v1/packages", body=json.dumps(fields))[:2]
 
 
-def _upload(data: bytes, *, name: str = "post.zip", path: str = "/v1/packages/upload", **fields: str) -> Any:
-    parts: dict[str, Any] = {"file": (name, data, "application/zip"), **fields}
-    form, content_type = encode_multipart_formdata(parts)
+def _upload(
+    data: bytes, *, path: str = "/v1/packages/upload", query: dict[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    form, content_type = encode_multipart_formdata({"file": ("post.zip", data, "application/zip")})
     return _call(
         upload_app,
         "POST",
         path,
+        query=query,
         body=base64.b64encode(form).decode(),
         headers={"Content-Type": content_type},
         encoded=True,
@@ -96,7 +99,10 @@ def _incoming() -> list[str]:
 
 def _ready(engine: Engine, storage: Storage, files: dict[str, bytes] = GOOD) -> UUID:
     """Bring one package in through the drop door."""
-    data = samples.zip_of(files)
+    return _ready_from(engine, storage, samples.zip_of(files))
+
+
+def _ready_from(engine: Engine, storage: Storage, data: bytes) -> UUID:
     key = f"drops/camworks/{uuid4()}.zip"
     version = boto3.client("s3").put_object(Bucket="incoming", Key=key, Body=data)["VersionId"]
     landed = LandedObject("incoming", key, version, len(data))
@@ -173,6 +179,66 @@ def test_too_large_to_announce_and_an_unknown_platform(engine: Engine) -> None:
     status, answer = _create(filename="a.zip", size_bytes=3, platform="nobody")
     assert (status, answer["code"]) == (422, "unknown_platform")
     assert _rows(engine) == before
+
+
+# -- duplicates
+
+
+def _sample() -> tuple[bytes, str]:
+    """An archive that nobody has sent yet, and its SHA-256."""
+    data = samples.zip_of({"MILL.SRC": uuid4().bytes})
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def test_the_bytes_of_a_ready_package_are_not_stored_again(engine: Engine, storage: Storage) -> None:
+    data, sha256 = _sample()
+    there = str(_ready_from(engine, storage, data))
+    rows, objects = _rows(engine), _incoming()
+    told = {"package_id": there, "duplicate_of": there, "status": "ready"}
+    assert _create(filename="a.zip", size_bytes=len(data), sha256=sha256.upper()) == (200, told)
+    assert _upload(data) == (200, told)
+    assert _upload(data, path="/v1/posts/upload") == (200, told)
+    assert (_rows(engine), _incoming()) == (rows, objects)
+
+    # Without its hash nobody knows yet; and whoever wants to may store it again.
+    assert _create(filename="a.zip", size_bytes=len(data))[0] == 202
+    body = json.dumps({"filename": "a.zip", "size_bytes": len(data), "sha256": sha256})
+    query = {"allow_duplicate": "true"}
+    assert _call(upload_app, "POST", "/v1/packages", body=body, query=query)[0] == 202
+    status, answer = _upload(data, query=query)
+    assert status == 202
+    assert _rows(engine) == rows + 3
+    assert f"uploads/{answer['package_id']}/archive.zip" in _incoming()
+
+
+def test_what_is_not_ready_or_of_another_platform_is_no_duplicate(
+    engine: Engine, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, sha256 = _sample()
+    first = _upload(data)[1]["package_id"]
+    assert _upload(data)[0] == 202  # the first one is still pending
+    there = _ready_from(engine, storage, data)
+    with engine.begin() as connection:
+        connection.execute(
+            update(post_packages).where(post_packages.c.id == there).values(platform="elsewhere")
+        )
+    assert _create(filename="a.zip", size_bytes=len(data), sha256=sha256)[0] == 202
+    again = _ready_from(engine, storage, data)
+    assert again != UUID(first)
+    assert _get(f"/v1/packages/{again}")[1]["duplicate_of"] is None
+    assert _upload(data)[1] == {"package_id": str(again), "duplicate_of": str(again), "status": "ready"}
+    dropped = _ready_from(engine, storage, data)
+    assert _get(f"/v1/packages/{dropped}")[1]["duplicate_of"] == str(again)
+    assert _upload(data)[1]["duplicate_of"] == str(again)  # the oldest
+
+
+@pytest.mark.parametrize("query", [{"allow_duplicates": "true"}, {"allow_duplicate": "perhaps"}])
+def test_a_misspelt_wish_is_refused_before_anything_is_stored(engine: Engine, query: dict[str, str]) -> None:
+    rows = _rows(engine)
+    status, answer = _upload(_sample()[0], query=query)
+    assert (status, answer["code"]) == (422, "invalid_fields")
+    assert _rows(engine) == rows
+    assert _incoming() == []
 
 
 # -- uploading
@@ -341,6 +407,95 @@ def test_the_list_is_newest_first_and_pages(engine: Engine, storage: Storage) ->
     assert first["count"] == 3
     second = _get("/v1/posts", limit="2", cursor=first["next_cursor"])[1]
     assert [package["id"] for package in second["packages"]] == made[1::-1]
+
+
+def test_the_list_is_filtered_and_sorted(engine: Engine, storage: Storage) -> None:
+    marks = [f"Z{uuid4().hex}" for _ in range(2)]
+    by_name = {
+        mark: str(_ready(engine, storage, {f"{mark}.SRC": b"x", "A.KIN": mark.encode()})) for mark in marks
+    }
+    first = by_name[marks[0]]
+
+    def found(**query: str) -> set[str]:
+        status, page, _ = _get("/v1/packages", limit="200", **query)
+        assert status == 200, page
+        return {package["id"] for package in page["packages"]} & set(by_name.values())
+
+    detail = _get(f"/v1/packages/{first}")[1]
+    everything = set(by_name.values())
+    assert found() == everything
+    assert found(status="ready", platform="camworks") == everything
+    assert (
+        found(status="error")
+        == found(platform="other")
+        == found(machine="x")
+        == found(controller="x")
+        == set()
+    )
+    for spelling in (".KIN", "kin", ".kin", "Kin"):
+        assert found(extension=spelling) == everything
+    assert found(extension=".LNG") == set()
+    assert found(name=marks[0][:12].lower()) == {first}
+    assert found(name=marks[0][1:]) == set()
+    assert found(sha256=detail["content_hash"].upper()) == {first}
+    assert found(created_since=detail["created_at"]) == everything
+    assert found(created_until=detail["created_at"]) == set()
+    page = _get("/v1/posts", name="z", sort="-name", limit="200")[1]["packages"]
+    assert [package["name"] for package in page] == sorted(
+        [package["name"] for package in page], reverse=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({"colour": "red", "size": "5"}, ["colour", "size"]),
+        ({"Status": "ready"}, ["Status"]),
+        ({"status": "lost"}, ["status"]),
+        ({"sort": "size"}, ["sort"]),
+        ({"sort": "--created"}, ["sort"]),
+        ({"sha256": "abc"}, ["sha256"]),
+        ({"extension": "tar.gz"}, ["extension"]),
+        ({"extension": ""}, ["extension"]),
+        ({"name": ""}, ["name"]),
+        ({"name": "a\0"}, ["name"]),
+        ({"name": "\ud800"}, ["name"]),
+        ({"machine": "m" * 201}, ["machine"]),
+        ({"created_since": "yesterday"}, ["created_since"]),
+        ({"created_since": "2026-01-01T00:00:00"}, ["created_since"]),
+        ({"created_until": "0001-01-01T00:00:00+23:59"}, ["created_until"]),
+        ({"created_until": "9999-12-31T23:59:59-23:59"}, ["created_until"]),
+        ({"created_until": "1e400"}, ["created_until"]),
+    ],
+)
+def test_parameters_that_the_list_does_not_know_are_named(query: dict[str, str], named: list[str]) -> None:
+    status, answer, _ = _get("/v1/packages", **query)
+    assert (status, answer["code"]) == (422, "invalid_fields")
+    assert all(name in answer["detail"] for name in named)
+
+
+def test_a_parameter_that_is_there_twice_is_refused() -> None:
+    event = {
+        "httpMethod": "GET",
+        "path": "/v1/packages",
+        "resource": "/v1/packages",
+        "headers": {"x-api-key": _key},
+        "queryStringParameters": {"status": "error"},
+        "multiValueQueryStringParameters": {"status": ["ready", "error"]},
+        "requestContext": {"requestId": "req-1", "stage": "api", "path": "/api/v1/packages"},
+    }
+    answer = status_app.handler(event, CONTEXT)
+    assert answer["statusCode"] == 422
+    assert "status" in json.loads(answer["body"])["detail"]
+
+
+def test_a_cursor_of_another_list_is_refused(engine: Engine, storage: Storage) -> None:
+    for number in range(2):
+        _ready(engine, storage, {f"C{number}.SRC": b"x"})
+    cursor = _get("/v1/packages", limit="1", extension="SRC")[1]["next_cursor"]
+    assert _get("/v1/packages", limit="1", extension=".src", cursor=cursor)[0] == 200
+    status, answer, _ = _get("/v1/packages", limit="1", extension="LIB", cursor=cursor)
+    assert (status, answer["code"]) == (422, "invalid_fields")
 
 
 def test_downloads_are_redirects_to_short_lived_urls(engine: Engine, storage: Storage) -> None:

@@ -52,7 +52,15 @@ def _upload(files: Files, config: UploadConfig) -> tuple[bool, tuple[Problem, ..
     ]
     never: Any = _Recording()
     try:
-        uploads.upload("x.zip", "camworks", build(*parts), engine=never, storage=never, config=config)
+        uploads.upload(
+            "x.zip",
+            "camworks",
+            build(*parts),
+            engine=never,
+            storage=never,
+            config=config,
+            allow_duplicate=True,
+        )
     except LetIn:
         return True, ()
     except (NotAZip, PackageRefused) as refused:

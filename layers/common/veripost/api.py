@@ -8,7 +8,7 @@ import base64
 import hashlib
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -115,9 +115,10 @@ def caller(router: Router) -> Caller:
     return found
 
 
-def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK) -> Answer:
-    """Return `model` as JSON."""
-    return Response(status_code=status, content_type=_JSON, body=model.model_dump_json())
+def answer(model: BaseModel, status: HTTPStatus = HTTPStatus.OK, *, retry_after: int | None = None) -> Answer:
+    """Return `model` as JSON; `retry_after` is in seconds."""
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Response(status_code=status, content_type=_JSON, body=model.model_dump_json(), headers=headers)
 
 
 def description(text: str) -> Answer:
@@ -244,15 +245,36 @@ def body[Model: BaseModel](router: Router, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        if any(fault["type"] == "json_invalid" for fault in faults):
-            raise InvalidRequest("The body of the request is not JSON.", detail=faults[0]["msg"]) from error
-        raise InvalidFields(
-            detail="; ".join(
-                f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}"
-                for fault in faults
-            )
-        ) from error
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise InvalidRequest("The body of the request is not JSON.", detail=first["msg"]) from error
+        raise _invalid_fields(error) from error
+
+
+def query[Model: BaseModel](router: Router, model: type[Model], *, besides: Collection[str] = ()) -> Model:
+    """Return the query string as `model`, `besides` those parameters that are read elsewhere.
+
+    Raises
+    ------
+    InvalidFields
+        A parameter holds a value that is not allowed, is there twice, or is not known.
+    """
+    event = router.current_event
+    given: Mapping[str, str] = event.query_string_parameters or {}
+    all_of_them: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
+    twice = sorted(name for name, values in all_of_them.items() if len(values) > 1)
+    if twice:  # which of them is meant, nobody knows
+        raise InvalidFields(detail=f"given more than once: {', '.join(twice)}")
+    try:
+        return model.model_validate({name: text for name, text in given.items() if name not in besides})
+    except ValidationError as error:
+        raise _invalid_fields(error) from error
+
+
+def _invalid_fields(error: ValidationError) -> InvalidFields:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    named = (f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}" for fault in faults)
+    return InvalidFields(detail="; ".join(named))
 
 
 def optional_body[Model: BaseModel](router: Router, model: type[Model]) -> Model:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 import veripost
 from veripost import queries
 from veripost.errors import AppError, Conflict, InvalidFields, NotFound
-from veripost.queries import FINAL, Position
+from veripost.models import FOLDED_LENGTH, Sort
+from veripost.queries import FINAL, PackageFilter, Place, Position
 from veripost.schemas import (
     FILES_SHOWN,
     PROBLEMS_SHOWN,
@@ -68,24 +71,46 @@ def _answers(part: str, ping: Callable[[], None]) -> bool:
     return True
 
 
-def list_packages(engine: Engine, *, limit: int, cursor: str | None) -> PackageList:
-    """Return one page of packages, newest first.
+def list_packages(
+    engine: Engine, chosen: PackageFilter, sort: Sort, *, limit: int, cursor: str | None
+) -> PackageList:
+    """Return one page of the packages that match, in the order of `sort`.
+
+    Pages do not overlap and leave nothing out while packages arrive. One whose own place in the order changes
+    meanwhile (`updated`) can be met twice or missed.
 
     Raises
     ------
     InvalidFields
-        `cursor` is not one that this function handed out.
+        `cursor` is not one that this function handed out for the same filters and order.
     """
-    after = _position(cursor)
+    mark = _mark_of(chosen, sort)
+    after = None
+    if cursor is not None:
+        made_for, key, package_id = _read_cursor(
+            cursor, str, _key_text if sort.key == "name" else _moment, UUID
+        )
+        if made_for != mark:
+            raise InvalidFields(
+                "That page belongs to another list: next_cursor is for the same filters and the same order.",
+                detail="cursor was made for other filters or another sort",
+            )
+        after = Place(key, package_id)
     with engine.connect() as connection:
-        rows = queries.list_packages(connection, limit=limit + 1, after=after)
+        rows = queries.list_packages(connection, chosen, sort, limit=limit + 1, after=after)
     page = [PackageSummary.model_validate(row) for row in rows[:limit]]
-    last = page[-1] if len(rows) > limit else None
-    return PackageList(
-        packages=page,
-        count=len(page),
-        next_cursor=_make_cursor(last.created_at.isoformat(), str(last.id)) if last else None,
-    )
+    following = None
+    if len(rows) > limit:
+        key = rows[limit - 1]["sort_key"]
+        text = key if isinstance(key, str) else key.isoformat()
+        following = _make_cursor(mark, text, str(page[-1].id))
+    return PackageList(packages=page, count=len(page), next_cursor=following)
+
+
+def _mark_of(chosen: PackageFilter, sort: Sort) -> str:
+    """Return what tells one list from another; it keeps no secret and need not withstand an attacker."""
+    asked = json.dumps([sort, asdict(chosen)], default=str)
+    return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
 def get_detail(engine: Engine, package_id: UUID) -> PackageDetail:
@@ -329,6 +354,13 @@ def _moment(text: str) -> datetime:
     if not (moment.tzinfo and 2000 <= moment.year < 3000):
         raise ValueError("not a time of one of our rows")
     return moment
+
+
+def _key_text(text: str) -> str:
+    if "\0" in text or len(text) > FOLDED_LENGTH:  # Postgres takes no NUL
+        raise ValueError("not a name of one of our rows")
+    text.encode()  # nor a lone surrogate, which raises here
+    return text
 
 
 def _name(text: str) -> str:

@@ -8,6 +8,7 @@
     ├── Forbidden             the key is good, but its scope does not reach so far
     ├── NotFound              nothing has that id, or no such route
     ├── Conflict              the thing exists, but its state forbids this
+    │   └── BundleFailed      the package could not be put together as one ZIP
     ├── TooLarge              more bytes than this door takes
     ├── UnsupportedMedia      a body type this route does not read
     ├── PackageRefused        the archive was read and has problems (all of them are listed)
@@ -247,6 +248,13 @@ class Conflict(AppError):
 
     code = "conflict"
     message = "The package is not in a state that allows this."
+
+
+class BundleFailed(Conflict):
+    """The package could not be put together as one ZIP; `detail` says why. It can be ordered again."""
+
+    code = "bundle_failed"
+    message = "This package could not be put together as one ZIP. Ask again to have it tried once more."
 
 
 class TooLarge(AppError):

@@ -24,6 +24,7 @@ from veripost import schemas
 from veripost.api_key import Scope
 from veripost.errors import (
     AppError,
+    BundleFailed,
     InvalidFields,
     InvalidRequest,
     NotAZip,
@@ -78,6 +79,14 @@ _ERRORS: Final = (
     Error("examination_not_found", HTTPStatus.NOT_FOUND, "There is no such examination."),
     Error("file_not_found", HTTPStatus.NOT_FOUND, "There is no such file in this package."),
     Error("route_not_found", HTTPStatus.NOT_FOUND, NotFound.message, "/v1/nowhere"),
+    Error("bundle_not_found", HTTPStatus.NOT_FOUND, "Nobody has asked for this package as a ZIP yet."),
+    Error(
+        "not_ready",
+        HTTPStatus.CONFLICT,
+        "Only a package that is ready can be downloaded as a whole.",
+        "status parsing",
+    ),
+    _of(BundleFailed, HTTPStatus.CONFLICT, "packages/…/A.SRC is not in the store"),
     Error("not_uploaded", HTTPStatus.CONFLICT, "Nothing has been uploaded for this package yet."),
     Error(
         "package_busy",
@@ -143,6 +152,19 @@ class Route:
     aliases: tuple[str, ...] = field(default=())
 
 
+def _queries_of(model: type[BaseModel]) -> tuple[Query, ...]:
+    """Return a model of a query string, parameter by parameter; none of them can say None there."""
+    document = model.model_json_schema()
+    found = []
+    for name, declared in document["properties"].items():
+        schema = next(each for each in declared.get("anyOf", [declared]) if each.get("type") != "null")
+        schema = {key: value for key, value in schema.items() if key not in {"title", "description"}}
+        if declared.get("default") is not None:
+            schema["default"] = declared["default"]
+        found.append(Query(name, schema, declared["description"]))
+    return tuple(found)
+
+
 _LIMIT: Final = Query(
     "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "how many on a page"
 )
@@ -182,8 +204,9 @@ ROUTES: Final = (
         "Announce a package and get a form to upload it with",
         "packages",
         Scope.WRITE,
-        {HTTPStatus.ACCEPTED: schemas.AcceptedWithForm},
+        {HTTPStatus.ACCEPTED: schemas.AcceptedWithForm, HTTPStatus.OK: schemas.Duplicate},
         errors=("invalid_fields", "package_refused", "too_large"),
+        query=_queries_of(schemas.HowToStore),
         body=schemas.CreatePackage,
     ),
     Route(
@@ -192,8 +215,9 @@ ROUTES: Final = (
         "Upload a package of at most 4 MiB in one call",
         "packages",
         Scope.WRITE,
-        {HTTPStatus.ACCEPTED: schemas.Accepted},
-        errors=("not_a_zip", "forbidden_extension", "too_large", "unsupported_media_type"),
+        {HTTPStatus.ACCEPTED: schemas.Accepted, HTTPStatus.OK: schemas.Duplicate},
+        errors=("not_a_zip", "invalid_fields", "forbidden_extension", "too_large", "unsupported_media_type"),
+        query=_queries_of(schemas.HowToStore),
         form=_UPLOAD,
         aliases=("/v1/posts/upload",),
     ),
@@ -215,7 +239,7 @@ ROUTES: Final = (
         Scope.READ,
         {HTTPStatus.OK: schemas.PackageList},
         errors=("invalid_fields",),
-        query=_PAGE,
+        query=(*_queries_of(schemas.FindPackages), *_PAGE),
         aliases=("/v1/posts",),
     ),
     Route(
@@ -312,6 +336,27 @@ ROUTES: Final = (
         Scope.READ,
         {HTTPStatus.FOUND: Redirect("the archive, for a few minutes")},
         errors=("not_uploaded", *_PACKAGE),
+    ),
+    Route(
+        "POST",
+        "/v1/packages/{id}/bundle",
+        "Have a package put together as one fresh ZIP",
+        "files",
+        Scope.READ,
+        {HTTPStatus.ACCEPTED: schemas.BundleView},
+        errors=("not_ready", *_PACKAGE),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/bundle",
+        "All files of a package in one ZIP, once it is built",
+        "files",
+        Scope.READ,
+        {
+            HTTPStatus.FOUND: Redirect("the ZIP, for a few minutes"),
+            HTTPStatus.ACCEPTED: schemas.BundleView,
+        },
+        errors=("bundle_not_found", "bundle_failed", "not_ready", *_PACKAGE),
     ),
     Route(
         "DELETE",

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from veripost.api_key import Scope
 
@@ -106,6 +114,52 @@ class CallDoctor(BaseModel):
     doctor_id: UUID | None = None
 
 
+# Spelled out: clients import this module, and have no use for the tables that define both.
+_Sort = Literal["-created", "created", "name", "-name", "-updated", "updated"]
+_Status = Literal["pending", "validating", "storing", "parsing", "ready", "error", "deleting"]
+_Words = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+_Moment = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC)),
+    AfterValidator(lambda moment: moment.astimezone(UTC)),
+]
+_Extension = Annotated[
+    str,
+    StringConstraints(pattern=r"^\.?[^.\x00-\x1f\x7f]{1,32}$"),
+    AfterValidator(lambda text: f".{text.removeprefix('.').upper()}"),
+]
+
+
+class FindPackages(BaseModel):
+    """The query string of `GET /v1/packages`: packages that match every given field, and their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sort: Annotated[_Sort, Field(description="the order; a minus means downwards")] = "-created"
+    status: Annotated[_Status | None, Field(description="the state")] = None
+    platform: Annotated[_Words | None, Field(description="the platform")] = None
+    machine: Annotated[_Words | None, Field(description="`machine_type`, in any case")] = None
+    controller: Annotated[_Words | None, Field(description="`controller_type`, in any case")] = None
+    extension: Annotated[
+        _Extension | None, Field(description="packages with such a file; in any case, with or without dot")
+    ] = None
+    name: Annotated[_Words | None, Field(description="how the name begins, in any case")] = None
+    sha256: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)] | None,
+        Field(description="the SHA-256 of the archive"),
+    ] = None
+    created_since: Annotated[_Moment | None, Field(description="the first moment that matches")] = None
+    created_until: Annotated[_Moment | None, Field(description="the first moment that no longer does")] = None
+
+
+class HowToStore(BaseModel):
+    """The query string of both uploads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allow_duplicate: Annotated[bool, Field(description="store also what is there already")] = False
+
+
 # -- answers
 
 
@@ -130,6 +184,14 @@ class AcceptedWithForm(Accepted):
     """A package was announced; its bytes are still to come."""
 
     upload: UploadForm
+
+
+class Duplicate(_Model):
+    """The very bytes are a `ready` package already, so nothing was stored: both ids are that package's."""
+
+    package_id: UUID
+    duplicate_of: UUID
+    status: str
 
 
 class Replays(_Model):
@@ -171,6 +233,13 @@ class MintedKey(KeyView):
     """`POST /v1/keys`: the one time that `key` is shown."""
 
     key: Annotated[str, Field(repr=False)]
+
+
+class BundleView(_Model):
+    """The package as one ZIP: `building` or `built`."""
+
+    package_id: UUID
+    status: str
 
 
 class ProblemView(_Model):
@@ -244,7 +313,7 @@ class PackageSummary(_Model):
 
 
 class PackageList(_Model):
-    """One page of packages, newest first; `count` is the number on this page."""
+    """One page of packages; `count` is the number on this page."""
 
     packages: list[PackageSummary]
     count: int

@@ -111,6 +111,7 @@ class Settings:
     ingest_queue_url: str = _setting("", "queue that ingestion works off (set by the template)")
     parking_lot_queue_url: str = _setting("", "queue of messages that nobody can read (set by the template)")
     event_bus_name: str = _setting("", "bus on which packages are announced (set by the template)")
+    bundle_function: str = _setting("", "function that builds packages as one ZIP (set by the template)")
     package_bucket: str = _setting("", "bucket where extracted files live (set by the template)")
     upload_url_seconds: int = _setting(3600, "how long a presigned upload stays valid", _positive)
     download_url_seconds: int = _setting(300, "how long a presigned download stays valid", _positive)

@@ -34,7 +34,7 @@ from veripost.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
     from obstore import GetOptions, WritableFile
 
 TAIL_BYTES = 128 << 10  # end records (66 KiB at most) and the directory of some 2,000 entries, in one read
@@ -42,6 +42,8 @@ SINGLE_PUT_BYTES = 8 << 20  # files above this are uploaded in parts
 _PART_BYTES = 5 << 20  # the least that S3 takes
 _PARTS_AT_ONCE = 2
 _HASH_BYTES = 1 << 20
+
+_BUNDLE_PART_BYTES = 8 << 20  # S3 takes 10,000 parts: 80 GB, far above what a package can be
 _MOST_DELETED_AT_ONCE = 1000  # a limit of S3
 ORIGINAL_NAME = "archive.zip"  # an upload lands at uploads/{package_id}/ under this name
 # 405 is what a delete marker answers; HEAD has no body, so its errors are named by their number.
@@ -491,6 +493,35 @@ class Storage:
             return None
         return StoredObject(answer["ContentLength"], digest.hexdigest(), in_parts=False)
 
+    # -- bundles
+
+    def open_file(self, key: str) -> ObjectReader:
+        """Open a stored file for ranged reads. Raises `ObjectMissing`."""
+        return self.open_original(self.packages, key, "null")
+
+    def start_bundle(self, package_id: UUID) -> BundleUpload:
+        """Start a package's bundle, which exists only once `BundleUpload.complete` has returned."""
+        return BundleUpload(self._s3, self.packages, bundle_key(package_id))
+
+    def has_bundle(self, package_id: UUID, version: str) -> bool:
+        """Tell whether this version of a package's bundle is still there."""
+        return self.original_size(self.packages, bundle_key(package_id), version) is not None
+
+    def presign_bundle(self, package_id: UUID, version: str, *, filename: str, seconds: int) -> str:
+        """Return a GET of exactly this version of a package's bundle."""
+        return self._presign_get(
+            self.packages,
+            bundle_key(package_id),
+            filename=filename,
+            seconds=seconds,
+            extra={"VersionId": version},
+        )
+
+    def discard_bundle(self, package_id: UUID, version: str) -> None:
+        """Remove one version of a package's bundle for good."""
+        with _boto3_errors():
+            self._s3.delete_object(Bucket=self.packages, Key=bundle_key(package_id), VersionId=version)
+
     # -- both buckets, version by version
 
     def first_version(self, bucket: str, key: str) -> ObjectVersion | None:
@@ -686,6 +717,72 @@ class PartsUpload:
             self._writer.close()
         except (ObstoreError, OSError) as error:
             raise Unavailable(detail=_first_line(error)) from error
+
+
+class BundleUpload:
+    """An object on its way in parts, each with its own SHA-256 that S3 checks; `zipfile` writes into it.
+
+    Through boto3, unlike `PartsUpload`: parts are few and large here, and whoever completes an upload must be
+    told which version it made, since two builders may write to the same key.
+    """
+
+    def __init__(self, s3: S3Client, bucket: str, key: str) -> None:
+        self._s3 = s3
+        self._bucket, self._key = bucket, key
+        self._buffer = bytearray()
+        self._size = 0
+        self._parts: list[CompletedPartTypeDef] = []
+        with _boto3_errors():
+            self._id = s3.create_multipart_upload(
+                Bucket=bucket, Key=key, ContentType="application/zip", ChecksumAlgorithm="SHA256"
+            )["UploadId"]
+
+    def write(self, data: bytes, /) -> int:
+        """Take the next bytes, and send a part whenever one is full. Raises `Unavailable`."""
+        self._buffer += data
+        while len(self._buffer) >= _BUNDLE_PART_BYTES:
+            self._send(self._buffer[:_BUNDLE_PART_BYTES])
+            del self._buffer[:_BUNDLE_PART_BYTES]
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: parts have a least size."""
+
+    def complete(self) -> tuple[str, int]:
+        """Send what is left and make the object exist; return its version and its size in bytes."""
+        if self._buffer or not self._parts:
+            self._send(self._buffer)
+        with _boto3_errors():
+            answer = self._s3.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=self._key,
+                UploadId=self._id,
+                MultipartUpload={"Parts": self._parts},
+            )
+        return answer.get("VersionId", "null"), self._size
+
+    def abort(self) -> None:
+        """Give the upload up, which frees its parts; if S3 does not answer, the lifecycle does it."""
+        try:
+            with _boto3_errors():
+                self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._id)
+        except (Unavailable, NotFound) as error:
+            logger.warning("an upload was left unfinished", extra={"key": self._key, "detail": error.detail})
+
+    def _send(self, data: bytearray) -> None:
+        number = len(self._parts) + 1
+        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode("ascii")
+        with _boto3_errors():
+            answer = self._s3.upload_part(
+                Bucket=self._bucket,
+                Key=self._key,
+                UploadId=self._id,
+                PartNumber=number,
+                Body=bytes(data),
+                ChecksumSHA256=checksum,
+            )
+        self._parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum})
+        self._size += len(data)
 
 
 def content_disposition(filename: str) -> str:

@@ -22,6 +22,7 @@ from veripost.schemas import (
     CheckPackage,
     CheckView,
     CreatePackage,
+    Duplicate,
     ProblemView,
     UploadForm,
 )
@@ -52,12 +53,16 @@ def config_of(settings: Settings) -> UploadConfig:
 def announce(
     request: CreatePackage,
     *,
+    allow_duplicate: bool,
     engine: Engine,
     storage: Storage,
     config: UploadConfig,
     created_by: str | None = None,
-) -> AcceptedWithForm:
+) -> AcceptedWithForm | Duplicate:
     """Record a package whose bytes are still to come, and say where to send them.
+
+    Where the platform has a `ready` package with the SHA-256 that the request names, only that one is told,
+    unless `allow_duplicate` is true.
 
     Raises
     ------
@@ -72,6 +77,10 @@ def announce(
             detail=f"size_bytes {request.size_bytes} is above {config.limits.archive_bytes}",
         )
     _platform(request.platform, config)
+    if request.sha256 is not None and not allow_duplicate:
+        there = _find(engine, request.sha256, request.platform)
+        if there is not None:
+            return there
     package_id = uuid4()
     key = f"uploads/{package_id}/{ORIGINAL_NAME}"
     with engine.begin() as connection:
@@ -106,14 +115,16 @@ def upload(
     platform: str,
     data: bytes,
     *,
+    allow_duplicate: bool,
     engine: Engine,
     storage: Storage,
     config: UploadConfig,
     created_by: str | None = None,
-) -> Accepted:
+) -> Accepted | Duplicate:
     """Check a small archive wholly, record it and store it; ingestion takes it from there.
 
-    A refusal says exactly what ingestion would say, and leaves neither a row nor an object.
+    A refusal says exactly what ingestion would say, and leaves neither a row nor an object. Nor does an
+    archive that is a `ready` package of the platform already, unless `allow_duplicate` is true.
 
     Raises
     ------
@@ -127,7 +138,13 @@ def upload(
             "This file is too large to send in one call. Ask POST /v1/packages for an upload URL instead.",
             detail=f"{len(data)} bytes is above {DIRECT_UPLOAD_BYTES}",
         )
-    name = _check(data, _platform(platform, config), config)
+    rules_of = _platform(platform, config)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not allow_duplicate:
+        there = _find(engine, sha256, platform)
+        if there is not None:
+            return there
+    name = _check(data, rules_of, config)
     package_id = uuid4()
     key = f"uploads/{package_id}/{ORIGINAL_NAME}"
     with engine.begin() as connection:
@@ -142,7 +159,7 @@ def upload(
             created_by=created_by,
         )
     try:
-        storage.put_original(key, data, hashlib.sha256(data).hexdigest())
+        storage.put_original(key, data, sha256)
     except BaseException:
         # If the object landed all the same, its event finds no row and ingestion deletes it.
         with engine.begin() as connection:
@@ -174,6 +191,12 @@ def _verdict(problems: Sequence[Problem], name: str | None) -> CheckView:
         name=name,
         problems=[ProblemView.model_validate(problem) for problem in problems],
     )
+
+
+def _find(engine: Engine, sha256: str, platform: str) -> Duplicate | None:
+    with engine.connect() as connection:
+        found = queries.find_ready(connection, content_hash=sha256, platform=platform)
+    return None if found is None else Duplicate(package_id=found, duplicate_of=found, status=Status.READY)
 
 
 def _platform(key: str, config: UploadConfig) -> registry.Platform:

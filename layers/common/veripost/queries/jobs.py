@@ -26,7 +26,7 @@ from sqlalchemy import (
 from veripost.errors import IngestFailed
 from veripost.models import EventKind, RunStatus, Status, Trigger, ingest_runs, post_files, post_packages
 from veripost.queries.events import add_event
-from veripost.queries.packages import package_prefix
+from veripost.queries.packages import oldest_twin, package_prefix
 
 PROGRESS = (Status.PENDING, Status.VALIDATING, Status.STORING, Status.PARSING)
 UPLOAD_EXPIRED = "upload_expired"
@@ -244,17 +244,7 @@ def finish_ready(
             "rows": json.dumps([_file_row(file) for file in files]),
         },
     )
-    original = (
-        select(post_packages.c.id)
-        .where(
-            post_packages.c.content_hash == content_hash,
-            post_packages.c.status == Status.READY,
-            post_packages.c.id != claim.package_id,
-        )
-        .order_by(post_packages.c.created_at)
-        .limit(1)
-        .scalar_subquery()
-    )
+    original = oldest_twin(content_hash, post_packages.c.platform, besides=claim.package_id)
     values: dict[str, Any] = {
         "status": Status.READY,
         "name": name,
@@ -262,7 +252,8 @@ def finish_ready(
         "problems": list(problems),
         "size_bytes": size_bytes,
         "content_hash": content_hash,
-        "duplicate_of": original,
+        "extensions": sorted({file.file_extension for file in files}),
+        "duplicate_of": original.scalar_subquery(),
         "ready_at": func.now(),
         "updated_at": func.now(),
     }
@@ -331,6 +322,7 @@ def finish_refused(
             problems=list(problems),
             file_count=0,
             section_count=None,
+            extensions=[],
             ready_at=None,
             size_bytes=func.coalesce(size_bytes, post_packages.c.size_bytes),
             content_hash=content_hash,

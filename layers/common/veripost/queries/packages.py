@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, RowMapping, func, insert, literal, select, true, tuple_
+from sqlalchemy import Connection, RowMapping, Select, func, insert, literal, select, true
 from sqlalchemy.dialects.postgresql import insert as insert_unless_there
 
 from veripost.models import Status, Trigger, ingest_runs, post_files, post_packages
@@ -25,7 +25,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the newest-first list of packages: right after this row."""
+    """A place in a newest-first list: right after this row."""
 
     created_at: datetime
     id: UUID
@@ -178,35 +178,21 @@ def get_status(connection: Connection, package_id: UUID) -> RowMapping | None:
     return connection.execute(statement).mappings().first()
 
 
-_SUMMARY = (
-    post_packages.c.id,
-    post_packages.c.name,
-    post_packages.c.platform,
-    post_packages.c.status,
-    post_packages.c.machine_type,
-    post_packages.c.controller_type,
-    post_packages.c.error_code,
-    post_packages.c.error_message,
-    post_packages.c.file_count,
-    post_packages.c.section_count,
-    post_packages.c.size_bytes,
-    post_packages.c.content_hash,
-    post_packages.c.duplicate_of,
-    post_packages.c.created_at,
-    post_packages.c.updated_at,
-    post_packages.c.ready_at,
-)
+def find_ready(connection: Connection, *, content_hash: str, platform: str) -> UUID | None:
+    """Return the oldest `ready` package of a platform whose archive consists of these very bytes, or None."""
+    found: UUID | None = connection.scalar(oldest_twin(content_hash, platform))
+    return found
 
 
-def list_packages(connection: Connection, *, limit: int, after: Position | None) -> Sequence[RowMapping]:
-    """Return up to `limit` packages, newest first, those behind `after` only."""
-    statement = (
-        select(*_SUMMARY).order_by(post_packages.c.created_at.desc(), post_packages.c.id.desc()).limit(limit)
+def oldest_twin(content_hash: str, platform: Any, *, besides: UUID | None = None) -> Select[Any]:
+    """Return the statement behind `find_ready`: the same bytes mean something else on another platform."""
+    twin = post_packages.alias("twin")
+    statement = select(twin.c.id).where(
+        twin.c.content_hash == content_hash, twin.c.platform == platform, twin.c.status == Status.READY
     )
-    if after is not None:
-        place = tuple_(post_packages.c.created_at, post_packages.c.id)
-        statement = statement.where(place < tuple_(after.created_at, after.id))
-    return connection.execute(statement).mappings().all()
+    if besides is not None:
+        statement = statement.where(twin.c.id != besides)
+    return statement.order_by(twin.c.created_at, twin.c.id).limit(1)
 
 
 def list_files(
