@@ -3,6 +3,7 @@
 from veripost_client.answers import (
     Comparison,
     DoctorRun,
+    Duplicate,
     Key,
     NewKey,
     PackageFilter,
@@ -36,6 +37,7 @@ __all__ = [
     "Comparison",
     "Conflict",
     "DoctorRun",
+    "Duplicate",
     "Facts",
     "InvalidRequest",
     "Key",

@@ -45,6 +45,14 @@ class KeyList(_Model):
     next_cursor: str | None = None
 
 
+class Duplicate(_Model):
+    """The very bytes are a `ready` package of the platform already, so nothing is to be sent."""
+
+    package_id: UUID
+    duplicate_of: UUID
+    status: str
+
+
 class DoctorRun(_Model):
     """A check of what is stored against what is recorded; `findings` is complete once `status` is `done`."""
 
@@ -87,13 +95,18 @@ class PackageFilter:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that has landed. `resumed`: an earlier, interrupted upload of it was gone on with."""
+    """A file that has landed.
+
+    `resumed`: an earlier, interrupted upload of it was gone on with. `duplicate`: the server had these very
+    bytes as a ready package already, which this names; nothing was sent, and there is no job.
+    """
 
     package_id: UUID
     job_id: UUID | None
     sha256: str
     size: int
-    resumed: bool
+    resumed: bool = False
+    duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from veripost.schemas import (
 from veripost_client.answers import (
     Comparison,
     DoctorRun,
+    Duplicate,
     Key,
     KeyList,
     NewKey,
@@ -146,8 +147,15 @@ class Client:
 
     # -- uploading
 
-    def announce(self, filename: str, facts: Facts, *, platform: str = DEFAULT_PLATFORM) -> AcceptedWithForm:
-        """Make a package whose bytes are still to come.
+    def announce(
+        self,
+        filename: str,
+        facts: Facts,
+        *,
+        platform: str = DEFAULT_PLATFORM,
+        allow_duplicate: bool = False,
+    ) -> AcceptedWithForm | Duplicate:
+        """Make a package whose bytes are still to come, unless the server has them already.
 
         It is sent again only where it surely did not arrive: each call makes a package.
         """
@@ -157,7 +165,10 @@ class Client:
             "sha256": facts.sha256,
             "platform": platform,
         }
-        answer = self._transport.call("POST", "/v1/packages", document=document, repeatable=False)
+        query = [("allow_duplicate", "true")] if allow_duplicate else []
+        answer = self._transport.call("POST", "/v1/packages", query=query, document=document)
+        if answer.status == HTTPStatus.OK:
+            return answer.read(Duplicate)
         return answer.read(AcceptedWithForm)
 
     def upload(
@@ -166,13 +177,15 @@ class Client:
         *,
         filename: str | None = None,
         platform: str = DEFAULT_PLATFORM,
+        allow_duplicate: bool = False,
         facts: Facts | None = None,
         on_progress: Progress = _ignore,
     ) -> Upload:
         """Send a ZIP of any size straight to the store, which itself refuses any bytes but these.
 
         `on_progress` hears how many bytes have been sent. `facts`, if given, are the file's, and save reading
-        it once. The verdict comes later: `wait`.
+        it once. The verdict comes later: `wait`. Bytes that are a ready package already are not sent, unless
+        `allow_duplicate` is true.
 
         Raises
         ------
@@ -187,7 +200,12 @@ class Client:
         promised, landed = self._promised(platform, facts)
         resumed = promised is not None
         if promised is None:
-            promised = self.announce(filename or path.name, facts, platform=platform)
+            announced = self.announce(
+                filename or path.name, facts, platform=platform, allow_duplicate=allow_duplicate
+            )
+            if isinstance(announced, Duplicate):
+                return Upload(announced.package_id, None, facts.sha256, facts.size, duplicate=True)
+            promised = announced
             if self._journal:
                 self._journal.keep(self.url, platform, facts, promised)
         if not landed:

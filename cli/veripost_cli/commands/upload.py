@@ -23,6 +23,7 @@ class _Wish:
     """What the user asked for, of every file."""
 
     platform: str
+    allow_duplicate: bool
     wait: bool
     seconds: float
 
@@ -54,6 +55,7 @@ class _Result:
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait for a verdict.")
 @click.option("--zip", "zip_folders", is_flag=True, help="Zip folders on the way.")
 @click.option("--platform", default=DEFAULT_PLATFORM, show_default=True, help="What the packages are for.")
+@click.option("--allow-duplicate", is_flag=True, help="Also what is a ready package already.")
 @click.option("--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="Files at a time.")
 @command
 def upload_command(
@@ -64,6 +66,7 @@ def upload_command(
     timeout: float,
     zip_folders: bool,
     platform: str,
+    allow_duplicate: bool,
     jobs: int,
 ) -> Exit:
     """Send ZIP files of any size, several at a time.
@@ -75,7 +78,7 @@ def upload_command(
     if folders and not zip_folders:
         raise click.UsageError(f"{folders[0]} is a folder; --zip makes a package of it.")
     session.client  # noqa: B018 - whoever has not logged in should hear it once, not once a file
-    wish = _Wish(platform, wait, timeout)
+    wish = _Wish(platform, allow_duplicate, wait, timeout)
     worst = Exit.OK
     results = []
     with session.bars() as bars:
@@ -120,7 +123,12 @@ def _move(session: Session, bar: Bar, archive: Path, result: _Result, wish: _Wis
     bar.state("sending")
     name = f"{result.path.resolve().name}.zip" if archive is not result.path else result.path.name
     result.landed = session.client.upload(
-        archive, filename=name, platform=wish.platform, facts=facts, on_progress=on_progress
+        archive,
+        filename=name,
+        platform=wish.platform,
+        allow_duplicate=wish.allow_duplicate,
+        facts=facts,
+        on_progress=on_progress,
     )
 
 
@@ -129,10 +137,11 @@ def _document(result: _Result) -> dict[str, object]:
     return {
         "file": str(result.path),
         "package_id": landed and str(landed.package_id),
-        "job_id": landed and str(landed.job_id),
+        "job_id": landed and landed.job_id and str(landed.job_id),
         "sha256": landed and landed.sha256,
         "size_bytes": landed and landed.size,
         "resumed": landed and landed.resumed,
+        "duplicate": landed and landed.duplicate,
         "status": plain(status) if status else None,
         "error": error_document(result.error) if result.error else None,
     }
@@ -141,14 +150,15 @@ def _document(result: _Result) -> dict[str, object]:
 def _tell(session: Session, result: _Result) -> None:
     output, landed, status = session.output, result.landed, result.status
     package_id: UUID | str = landed.package_id if landed else ""
-    if result.error is not None:
+    if landed is not None and landed.duplicate and result.error is None:
+        output.line(f"✓ {result.path}  {package_id}  was there already: the very same bytes")
+    elif result.error is not None:
         output.line(f"✗ {result.path}  {package_id}".rstrip(), BAD)
         if not output.as_json:
             output.failed(result.error)
     elif status is None:
-        output.line(
-            f"✓ {result.path}  {package_id}  {'landed (resumed)' if landed and landed.resumed else 'landed'}"
-        )
+        again = ", of an upload that was interrupted" if landed and landed.resumed else ""
+        output.line(f"✓ {result.path}  {package_id}  landed{again}")
     elif status.status == "ready":
         output.line(f"✓ {result.path}  {package_id}  ready, {status.file_count} files", GOOD)
         output.problems(status.problems)

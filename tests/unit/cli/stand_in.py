@@ -100,6 +100,7 @@ class StandIn:
         self.bundle: bytes | None = None
         self.delete_answers: list[int] = []
         self.fate: dict[str, Any] = {}  # why the next packages are refused, if they are
+        self.tells_duplicates = False
         self.findings: list[dict[str, Any]] = []
         self.connections = 0
         self.lock = threading.Lock()
@@ -137,6 +138,11 @@ class StandIn:
         wish = json.loads(request.body)
         if wish["platform"] != "camworks":
             return 422, {}, error("unknown_platform", "No such platform.", [problem("unknown_platform", "?")])
+        if self.tells_duplicates and request.query.get("allow_duplicate") != "true":
+            for known in self.packages.values():
+                if known.sha256 == wish["sha256"] and known.path == ["ready"]:
+                    told = {"package_id": str(known.id), "duplicate_of": str(known.id), "status": "ready"}
+                    return 200, {}, told
         package = Package(uuid4(), wish["filename"].removesuffix(".zip"), wish["platform"])
         package.sha256, package.size = wish["sha256"], wish["size_bytes"]
         self.packages[str(package.id)] = package

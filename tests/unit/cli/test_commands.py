@@ -136,8 +136,20 @@ def test_an_interrupted_upload_goes_on_in_the_next_process(run: Run, server: Sta
     server.faults.append(Fault("POST /store/", times=5))
     assert run("upload", package).exit_code == Exit.UNAVAILABLE
     result = run("upload", package)
-    assert "resumed" in result.stdout
+    assert "interrupted" in result.stdout
     assert len(server.packages) == 1
+
+
+def test_bytes_that_are_there_already_are_not_sent(run: Run, server: StandIn, package: Path) -> None:
+    server.tells_duplicates = True
+    (first,) = lines(run("upload", "--wait", "--json", package))
+    (second,) = lines(run("upload", "--wait", "--json", package))
+    assert second["package_id"] == first["package_id"]
+    assert (first["duplicate"], second["duplicate"]) == (False, True)
+    assert server.count("POST /store/") == 1
+    assert "the very same bytes" in run("upload", package).stdout
+    (third,) = lines(run("upload", "--allow-duplicate", "--json", package))
+    assert third["package_id"] != first["package_id"]
 
 
 # -- check
