@@ -56,11 +56,10 @@ class Output:
             for row in rows:
                 print("\t".join(printable(cell) for cell in row))
             return
-        from rich.box import SIMPLE_HEAD  # only who sees a table waits for it
-        from rich.table import Table
+        from rich.table import Table  # only who sees a table waits for it
         from rich.text import Text
 
-        table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2), header_style=STRONG)
         for row in rows:
             table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
         self._console(error=False).print(table)

@@ -70,7 +70,8 @@ from veripost_client.transport import Answer, Query, Transport
 FINAL: Final = frozenset({"ready", "error"})
 DEFAULT_PLATFORM: Final = "camworks"
 _PAGE: Final = 200
-_FIRST_POLL, _SLOWEST_POLL = 0.2, 2.0  # seconds between two looks at a package
+_FIRST_POLL, _SLOWEST_POLL = 0.2, 2.0  # seconds between two looks, where the server names none
+_LONGEST_WAIT: Final = 20  # seconds that a server may hold a question back
 # What S3 calls bytes that are not those of which the form holds the hash and the size.
 _CHANGED: Final = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "EntityTooLarge", "EntityTooSmall"}
@@ -276,11 +277,20 @@ class Client:
             There is no such package.
         """
         deadline = time.monotonic() + seconds
-        pause, last = _FIRST_POLL, ""
+        path = f"/v1/packages/{package_id}/status"
+        known: dict[str, str] = {}
+        status: StatusView | None = None
+        pause = _FIRST_POLL
         while True:
-            status = self.status(package_id)
-            if status.status != last:
-                last, pause = status.status, _FIRST_POLL
+            # A server that can waits with us until there is news; one that cannot answers at once.
+            patience = min(_LONGEST_WAIT, max(0, int(deadline - time.monotonic())))
+            answer = self._transport.call("GET", path, query=[("wait", str(patience))], headers=known)
+            before = status
+            if status is None or answer.status != HTTPStatus.NOT_MODIFIED:
+                status = answer.read(StatusView)
+            known = {"If-None-Match": answer.headers["ETag"]} if "ETag" in answer.headers else {}
+            if before is None or status.status != before.status:
+                pause = _FIRST_POLL
                 on_change(status)
             if status.status in FINAL and job_id in (None, status.job_id):
                 return status
@@ -289,7 +299,7 @@ class Client:
                     f"The package is still {status.status} after {seconds:g} s. VeriPost goes on with it.",
                     detail=f"package {package_id}",
                 )
-            self._sleep(pause)
+            self._sleep(min(answer.retry_after or pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 1.5, _SLOWEST_POLL)
 
     def packages(
@@ -384,13 +394,12 @@ class Client:
             A file in it is not what the record names.
         """
         path = f"/v1/packages/{package.id}/bundle"
-        answer = self._transport.call("POST", path, repeatable=True)
+        self._transport.call("POST", path, repeatable=True)
         deadline = time.monotonic() + seconds
-        while answer.status != HTTPStatus.FOUND:
+        while (answer := self._transport.call("GET", path)).status != HTTPStatus.FOUND:
             if time.monotonic() >= deadline:
                 raise Unfinished(f"The bundle is still being packed after {seconds:g} s.", detail=path)
             self._sleep(min(answer.retry_after or 1.0, self._transport.retry.patience))
-            answer = self._transport.call("GET", path)
         recorded = {file.filename: file.content_hash for file in self.files(package.id)}
         return download(
             self._transport,

@@ -188,7 +188,9 @@ def rm_command(
         if not sys.stdin.isatty():
             raise click.UsageError("Nobody is there to ask: --yes says that it is meant.")
         count = f"{len(package_ids)} packages" if len(package_ids) > 1 else str(package_ids[0])
-        click.confirm(f"Delete {count} for good?", abort=True, err=True)
+        if not click.confirm(f"Delete {count} for good?", err=True):
+            session.output.note("Nothing was deleted.")
+            return Exit.REFUSED
     worst = Exit.OK
     for package_id in package_ids:
         try:

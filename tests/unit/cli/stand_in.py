@@ -101,6 +101,7 @@ class StandIn:
         self.delete_answers: list[int] = []
         self.fate: dict[str, Any] = {}  # why the next packages are refused, if they are
         self.tells_duplicates = False
+        self.polite = False  # whether polls are answered with ETag, 304 and Retry-After
         self.findings: list[dict[str, Any]] = []
         self.connections = 0
         self.lock = threading.Lock()
@@ -179,7 +180,7 @@ class StandIn:
         }
         return 200, {}, detail
 
-    def status(self, _request: Request, package_id: str) -> tuple[int, dict[str, str], Any]:
+    def status(self, request: Request, package_id: str) -> tuple[int, dict[str, str], Any]:
         package = self.packages.get(package_id)
         if package is None:
             return 404, {}, error("package_not_found", "There is no such package.")
@@ -197,7 +198,13 @@ class StandIn:
             "progress": {"files_stored": 0, "bytes_received": received},
             "updated_at": NOW,
         }
-        return 200, {}, document
+        if not self.polite:
+            return 200, {}, document
+        tag = f'"{document["status"]}"'
+        headers = {"ETag": tag, "Retry-After": "4"}
+        return (
+            (304, headers, b"") if request.headers.get("if-none-match") == tag else (200, headers, document)
+        )
 
     def list_files(self, request: Request, package_id: str) -> tuple[int, dict[str, str], Any]:
         if package_id not in self.packages:
@@ -400,7 +407,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in extra.items():
             self.send_header(name, value)
-        if status != 204:
+        if status not in (204, 304):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if fault and fault.cut is not None:
