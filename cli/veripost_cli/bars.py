@@ -10,6 +10,8 @@ from veripost.errors import printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from veripost.schemas import StatusView
+
 
 class Bar:
     """One line of it."""
@@ -32,6 +34,12 @@ class Bar:
         """Show what is going on."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, state=printable(text))
+
+    def follow(self, status: StatusView) -> None:
+        """Show the state of a package and, while its files are stored, how many are."""
+        progress = status.progress
+        counted = f" {progress.files_stored}/{progress.files_total} files" if progress.files_total else ""
+        self.state(f"{status.status}{counted}")
 
     def end(self) -> None:
         """Take the line away."""

@@ -19,32 +19,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Key(_Model):
-    """An API key as lists show it: never the key itself."""
-
-    id: UUID
-    client_name: str
-    prefix: str | None = None
-    scopes: list[str] = []
-    created_at: datetime | None = None
-    last_used_at: datetime | None = None
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
-
-
-class NewKey(Key):
-    """A key that was just made; `key` is shown this once."""
-
-    key: str = Field(validation_alias=AliasChoices("key", "api_key", "secret"))
-
-
-class KeyList(_Model):
-    """One page of keys."""
-
-    keys: list[Key]
-    next_cursor: str | None = None
-
-
 class Duplicate(_Model):
     """The very bytes are a `ready` package of the platform already, so nothing is to be sent."""
 

@@ -29,6 +29,9 @@ from veripost.schemas import (
     FileList,
     FileView,
     Health,
+    KeyList,
+    KeyView,
+    MintedKey,
     PackageDetail,
     PackageList,
     PackageSummary,
@@ -40,9 +43,6 @@ from veripost_client.answers import (
     Comparison,
     DoctorRun,
     Duplicate,
-    Key,
-    KeyList,
-    NewKey,
     PackageFilter,
     Saved,
     State,
@@ -267,7 +267,8 @@ class Client:
     ) -> StatusView:
         """Wait until a package is `ready` or `error`; return its last status, whichever it is.
 
-        With `job_id` (of a replay) an end that an earlier job came to does not count.
+        `on_change` hears each new state, and how far it is. With `job_id` (of a replay) an end that an
+        earlier job came to does not count.
 
         Raises
         ------
@@ -289,7 +290,7 @@ class Client:
             if status is None or answer.status != HTTPStatus.NOT_MODIFIED:
                 status = answer.read(StatusView)
             known = {"If-None-Match": answer.headers["ETag"]} if "ETag" in answer.headers else {}
-            if before is None or status.status != before.status:
+            if before is None or (status.status, status.progress) != (before.status, before.progress):
                 pause = _FIRST_POLL
                 on_change(status)
             if status.status in FINAL and job_id in (None, status.job_id):
@@ -478,14 +479,14 @@ class Client:
 
     # -- keys and upkeep
 
-    def create_key(self, client_name: str, scopes: Sequence[str], *, days: int | None = None) -> NewKey:
+    def create_key(self, client_name: str, scopes: Sequence[str], *, days: int | None = None) -> MintedKey:
         """Make an API key; its text is in this answer only. `days`: how long it is valid."""
         document: dict[str, Any] = {"client_name": client_name, "scopes": list(scopes)}
         if days is not None:
             document["days"] = days
-        return self._transport.call("POST", "/v1/keys", document=document).read(NewKey)
+        return self._transport.call("POST", "/v1/keys", document=document).read(MintedKey)
 
-    def keys(self) -> Iterator[Key]:
+    def keys(self) -> Iterator[KeyView]:
         """Yield every API key, without its text."""
         for page in self._pages("/v1/keys", KeyList):
             yield from page.keys

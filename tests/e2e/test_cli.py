@@ -30,17 +30,15 @@ def run(cloud: Cloud, api: ApiClient, tmp_path: Path) -> Run:
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "VERIPOST_URL": cloud.api_url,
+        "VERIPOST_API_KEY": str(api.key),
     }
-    key = getattr(api, "key", None)  # until API keys are here, there is none to send
-    if key:
-        environment["VERIPOST_API_KEY"] = key
 
-    def invoke(*arguments: object, **others: str) -> subprocess.CompletedProcess[str]:
+    def invoke(*arguments: object, said: str = "", **others: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(COMMAND), *(str(argument) for argument in arguments)],
             env=environment | others,
             cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
+            input=said,
             capture_output=True,
             text=True,
             timeout=120,
@@ -139,10 +137,30 @@ def test_nobody_answers(run: Run, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_key_opens_nothing(run: Run, api: ApiClient, tmp_path: Path) -> None:
-    if getattr(api, "key", None) is None:
-        pytest.skip("API keys are not here yet")
+def test_a_wrong_key_opens_nothing(run: Run, tmp_path: Path) -> None:
     for arguments in (["list"], ["upload", _write(tmp_path, _files())], ["keys", "list"]):
         done = run(*arguments, VERIPOST_API_KEY="vp_wrong")
         assert done.returncode == Exit.NOT_ALLOWED
         assert "veripost login" in done.stderr
+
+
+def test_a_key_that_may_only_read(run: Run, tmp_path: Path) -> None:
+    made = run("keys", "create", "reader", "--scope", "read", "--days", 1, "--json")
+    assert made.returncode == Exit.OK, made.stderr
+    (key,) = _lines(made)
+    reader = {"VERIPOST_API_KEY": key["key"]}
+    assert run("list", **reader).returncode == Exit.OK
+    refused = run("upload", _write(tmp_path, _files()), **reader)
+    assert refused.returncode == Exit.NOT_ALLOWED
+    assert "write" in refused.stderr
+    assert key["id"] in {line["id"] for line in _lines(run("keys", "list", "--json"))}
+    assert run("keys", "revoke", key["id"]).returncode == Exit.OK
+
+
+def test_login_is_what_the_next_command_uses(run: Run, cloud: Cloud, api: ApiClient) -> None:
+    nothing = {"VERIPOST_URL": "", "VERIPOST_API_KEY": ""}
+    assert run("list", **nothing).returncode == Exit.USAGE
+    told = run("login", cloud.api_url, "--key-stdin", said=f"{api.key}\n", **nothing)
+    assert told.returncode == Exit.OK, told.stderr
+    assert str(api.key) not in told.stdout + told.stderr
+    assert run("list", **nothing).returncode == Exit.OK

@@ -51,7 +51,7 @@ def list_keys(session: Session) -> Exit:
             (
                 str(key.id),
                 key.client_name,
-                key.prefix or "",
+                key.prefix,
                 " ".join(key.scopes),
                 moment(key.created_at),
                 moment(key.last_used_at),

@@ -143,9 +143,7 @@ def wait_command(session: Session, *, package_ids: tuple[UUID, ...], timeout: fl
 def _await(session: Session, package_id: UUID, seconds: float, *, job_id: UUID | None = None) -> Exit:
     with session.bars() as bars:
         bar = bars.add(str(package_id))
-        status = session.client.wait(
-            package_id, seconds=seconds, job_id=job_id, on_change=lambda seen: bar.state(seen.status)
-        )
+        status = session.client.wait(package_id, seconds=seconds, job_id=job_id, on_change=bar.follow)
     session.output.record(status)
     return _tell(session, status)
 

@@ -103,7 +103,7 @@ def _send(session: Session, bars: Bars, path: Path, wish: _Wish) -> _Result:
             result.status = session.client.wait(
                 result.landed.package_id,
                 seconds=wish.seconds,
-                on_change=lambda status: bar.state(status.status),
+                on_change=bar.follow,
             )
     except (ClientError, OSError) as error:
         result.error = error

@@ -195,7 +195,7 @@ class StandIn:
             "section_count": None,
             "problem_count": len(package.error.get("problems", [])),
             "problems": package.error.get("problems", []),
-            "progress": {"files_stored": 0, "bytes_received": received},
+            "progress": progress(received),
             "updated_at": NOW,
         }
         if not self.polite:
@@ -334,6 +334,16 @@ def error(code: str, message: str, problems: list[Any] | None = None) -> dict[st
 
 def accepted(package: Package) -> dict[str, Any]:
     return {"package_id": str(package.id), "job_id": str(package.job_id), "status": "pending"}
+
+
+def progress(received: int | None) -> dict[str, int | None]:
+    return {
+        "files_stored": 0,
+        "files_total": None,
+        "bytes_stored": 0,
+        "bytes_total": None,
+        "bytes_received": received,
+    }
 
 
 def summary(package: Package) -> dict[str, Any]:
