@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 
 class _Model(BaseModel):
@@ -28,18 +28,23 @@ class Duplicate(_Model):
 
 
 class DoctorRun(_Model):
-    """A check of what is stored against what is recorded; `findings` is complete once `status` is `done`."""
+    """A check of what is stored against what is recorded, complete once `status` is `done`.
 
-    doctor_id: UUID = Field(validation_alias=AliasChoices("doctor_id", "id"))
+    `found` and `fixed` count all findings, of which `findings` lists as many as fit into an answer. `error`
+    says why it was given up before its end.
+    """
+
+    doctor_id: UUID
     status: str
-    findings: list[dict[str, Any]] = Field(
-        default=[], validation_alias=AliasChoices("findings", AliasPath("report", "findings"))
-    )
+    error: str | None = None
+    found: int = 0
+    fixed: int = 0
+    findings: list[dict[str, Any]] = []
 
     @property
     def ended(self) -> bool:
         """Tell whether it is over, well or not."""
-        return self.status in ("done", "failed", "error")
+        return self.status == "done"
 
 
 @dataclass(frozen=True, slots=True)

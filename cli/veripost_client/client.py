@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -62,7 +63,7 @@ from veripost_client.errors import (
 )
 from veripost_client.form import FormBody, told_by_store
 from veripost_client.hashing import Facts, facts_of
-from veripost_client.journal import Journal
+from veripost_client.journal import Entry, Journal
 from veripost_client.retry import Retry
 from veripost_client.targets import target_in
 from veripost_client.transport import Answer, Query, Transport
@@ -198,35 +199,37 @@ class Client:
         facts = facts or facts_of(path)
         if facts.size == 0:
             raise Refused("This file is empty.", code="not_a_zip", detail=str(path))
-        promised, landed = self._promised(platform, facts)
-        resumed = promised is not None
-        if promised is None:
-            announced = self.announce(
-                filename or path.name, facts, platform=platform, allow_duplicate=allow_duplicate
-            )
-            if isinstance(announced, Duplicate):
-                return Upload(announced.package_id, None, facts.sha256, facts.size, duplicate=True)
-            promised = announced
-            if self._journal:
-                self._journal.keep(self.url, platform, facts, promised)
-        if not landed:
-            self._send(promised, path, facts, on_progress)
-        on_progress(facts.size)
-        if self._journal:
-            self._journal.forget(self.url, platform, facts)
+        with self._journal.entry(self.url, platform, facts) if self._journal else nullcontext() as entry:
+            promised, landed = self._promised(entry)
+            resumed = promised is not None
+            if promised is None:
+                announced = self.announce(
+                    filename or path.name, facts, platform=platform, allow_duplicate=allow_duplicate
+                )
+                if isinstance(announced, Duplicate):
+                    return Upload(announced.package_id, None, facts.sha256, facts.size, duplicate=True)
+                promised = announced
+                if entry:
+                    with suppress(OSError):  # a machine without a writable home can upload all the same
+                        entry.keep(promised)
+            if not landed:
+                self._send(promised, path, facts, on_progress)
+            on_progress(facts.size)
+            if entry:
+                entry.forget()
         return Upload(promised.package_id, promised.job_id, facts.sha256, facts.size, resumed)
 
-    def _promised(self, platform: str, facts: Facts) -> tuple[AcceptedWithForm | None, bool]:
-        """Return what an interrupted upload of these bytes was promised, and whether they have landed."""
-        promised = self._journal.find(self.url, platform, facts) if self._journal else None
-        if promised is None or self._journal is None:
+    def _promised(self, entry: Entry | None) -> tuple[AcceptedWithForm | None, bool]:
+        """Return what an interrupted upload was promised, and whether its bytes have landed after all."""
+        promised = entry.find() if entry else None
+        if promised is None or entry is None:
             return None, False
         try:
             status = self.status(promised.package_id)
         except NotFound:
             status = None
         if status is None or status.status in ("error", "deleting"):
-            self._journal.forget(self.url, platform, facts)
+            entry.forget()
             return None, False
         return promised, status.status != "pending" or status.progress.bytes_received is not None
 

@@ -30,13 +30,14 @@ def doctor_command(session: Session, *, fix: bool, deep: bool, timeout: float) -
     session.output.record(run)
     for finding in run.findings:
         session.output.line(_sentence(finding), "" if finding.get("fixed") else BAD)
-    left = sum(not finding.get("fixed") for finding in run.findings)
-    if run.status != "done":
-        session.output.line(f"✗ The examination {run.doctor_id} ended early: {run.status}.", BAD)
+    if len(run.findings) < run.found:
+        session.output.line(f"... and {run.found - len(run.findings)} more")
+    if run.error:
+        session.output.line(f"✗ The examination was given up: {run.error}", BAD)
         return Exit.UNAVAILABLE
-    if not run.findings:
+    if not run.found:
         session.output.line("✓ Everything that is stored is recorded, and the other way round.", GOOD)
-    return Exit.REFUSED if left else Exit.OK
+    return Exit.REFUSED if run.found > run.fixed else Exit.OK
 
 
 def _sentence(finding: Mapping[str, Any]) -> str:

@@ -264,11 +264,18 @@ class StandIn:
 
     def order_doctor(self, request: Request) -> tuple[int, dict[str, str], Any]:
         self.ordered = json.loads(request.body)
-        return 202, {}, {"doctor_id": str(uuid4()), "status": "pending"}
+        return 202, {}, {"doctor_id": str(uuid4()), "status": "queued"}
 
     def doctor(self, _request: Request, doctor_id: str) -> tuple[int, dict[str, str], Any]:
         done = self.count(r"GET .*/doctor/") > 1
-        report = {"doctor_id": doctor_id, "status": "done" if done else "running", "findings": self.findings}
+        report = {
+            "doctor_id": doctor_id,
+            "status": "done" if done else "queued",
+            "error": None,
+            "found": len(self.findings),
+            "fixed": sum(finding["fixed"] for finding in self.findings),
+            "findings": self.findings,
+        }
         return 200, {}, report
 
     def page(self, request: Request, name: str, rows: list[Any]) -> tuple[int, dict[str, str], Any]:

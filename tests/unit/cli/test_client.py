@@ -118,6 +118,23 @@ def test_a_package_that_came_to_an_end_is_not_gone_on_with(
     assert not client.upload(archive).resumed
 
 
+def test_the_same_bytes_twice_at_once_are_two_packages(
+    client: Client, server: StandIn, archive: Path
+) -> None:
+    def another(done: int) -> None:
+        if done == 0 and len(server.packages) == 1:
+            assert not client.upload(archive).resumed, "what is under way was not interrupted"
+
+    assert not client.upload(archive, on_progress=another).resumed
+    assert len(server.packages) == 2
+    assert all(package.data == archive.read_bytes() for package in server.packages.values())
+
+
+def test_a_home_that_cannot_be_written_to_hinders_nobody(server: StandIn, archive: Path) -> None:
+    with Client(server.url, KEY, journal=archive / "not-a-folder") as client:
+        assert not client.upload(archive).resumed
+
+
 def test_the_journal_is_for_its_owner_only(
     client: Client, server: StandIn, archive: Path, tmp_path: Path
 ) -> None:
