@@ -12,20 +12,20 @@ export PYTHONUNBUFFERED = 1
 
 DEV := .local/envs/dev/bin
 SAM := .local/envs/sam/bin/sam
-LINTED := layers functions migrations localcloud tests bench
+LINTED := layers cli functions migrations localcloud tests bench
 TEST_PARTS := lint types imports validate unit integration faults e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs migrate key redrive doctor sample test lint types imports validate unit \
+.PHONY: help setup demo up down status logs migrate key redrive doctor sample cli test lint types imports validate unit \
 	integration faults e2e format corpus fuzz atheris agreement bench soak openapi lock deploy clean \
-	env-dev env-localcloud env-sam
+	env-dev env-localcloud env-sam env-cli
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: env-dev env-localcloud env-sam ## Install everything into .local/ (every target does what it needs of this by itself)
+setup: env-dev env-localcloud env-sam env-cli ## Install everything into .local/ (every target does what it needs of this by itself)
 
-env-dev env-localcloud env-sam:
+env-dev env-localcloud env-sam env-cli:
 	@$(PYTHON3) -m localcloud.bootstrap $(@:env-%=%)
 
 # ---- the local cloud
@@ -65,6 +65,9 @@ doctor: env-dev ## Compare store and records (FIX=1 repairs, DEEP=1 reads every 
 sample: env-dev ## Write HAAS_VF4.zip, a package to try the API with
 	@$(DEV)/python -m localcloud.samples HAAS_VF4
 
+cli: env-cli ## Install the veripost command into .local/ and say where (docs/cli.md)
+	@echo "$(CURDIR)/.local/envs/cli/bin/veripost"
+
 # ---- checks
 
 test: ## Run every check: lint, types, imports, template, unit, integration, faults, end to end
@@ -86,7 +89,7 @@ types: env-dev ## Check types (mypy, strict)
 	@$(DEV)/mypy
 
 imports: env-dev ## Check which module may import which (import-linter)
-	@PYTHONPATH=layers/common $(DEV)/lint-imports --no-logo
+	@PYTHONPATH=layers/common:cli $(DEV)/lint-imports --no-logo
 
 validate: env-sam ## Check the template (sam validate --lint)
 	@AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --template-file template.yaml
@@ -140,6 +143,7 @@ openapi: env-dev ## Write the API's description anew (functions/status/openapi.j
 lock: env-dev ## Pin what requirements/*.in ask for (UPGRADE=1: the newest versions of everything)
 	@$(COMPILE) --python-version 3.13 layers/common/requirements.in -o layers/common/requirements.txt
 	@$(COMPILE) --python-version 3.13 requirements/dev.in -o requirements/dev.txt
+	@$(COMPILE) --python-version 3.13 requirements/cli.in -o requirements/cli.txt
 	@$(COMPILE) --python-version 3.13 --override requirements/localcloud.overrides.in \
 		requirements/localcloud.in -o requirements/localcloud.txt
 	@$(COMPILE) --python-version 3.13 requirements/sam.in -o requirements/sam.txt

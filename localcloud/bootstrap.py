@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
-ENVIRONMENTS = ("dev", "localcloud", "sam")
+ENVIRONMENTS = ("dev", "localcloud", "sam", "cli")
+# What is installed from this checkout itself, so that an edit counts at once.
+PROJECTS = {"cli": ("layers/common", "cli")}
 PYTHON_VERSION = "3.13"
 
 # What a caller's shell may carry that would make a program look for Python code somewhere else.
@@ -85,10 +87,12 @@ def python_of(environment: str) -> Path:
     return LOCAL / "envs" / environment / "bin" / "python"
 
 
-def fingerprint(requirements: Path, environment: Path) -> str:
-    """What must be unchanged for an environment to be reused: its place (scripts name it), and its pins."""
-    pins = hashlib.sha256(PYTHON_VERSION.encode() + requirements.read_bytes()).hexdigest()
-    return f"{environment}\n{pins}\n"
+def fingerprint(requirements: Path, environment: Path, projects: Sequence[Path] = ()) -> str:
+    """What must be unchanged to reuse an environment: its place (scripts name it), its pins and projects."""
+    pins = hashlib.sha256(PYTHON_VERSION.encode() + requirements.read_bytes())
+    for project in projects:
+        pins.update((project / "pyproject.toml").read_bytes())
+    return f"{environment}\n{pins.hexdigest()}\n"
 
 
 def python_candidates(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -145,7 +149,14 @@ class Bootstrap:
     def is_current(self, name: str) -> bool:
         """Compare the stamp an environment carries with what it should be."""
         stamp = self.stamp(name)
-        return stamp.exists() and stamp.read_text() == fingerprint(self.requirements(name), self.place(name))
+        return stamp.exists() and stamp.read_text() == self.fingerprint(name)
+
+    def fingerprint(self, name: str) -> str:
+        """What the stamp of an environment should say."""
+        return fingerprint(self.requirements(name), self.place(name), self.projects(name))
+
+    def projects(self, name: str) -> list[Path]:
+        return [ROOT / project for project in PROJECTS.get(name, ())]
 
     def place(self, name: str) -> Path:
         return LOCAL / "envs" / name
@@ -182,7 +193,11 @@ class Bootstrap:
         with step(f"installing {count} pinned packages for {name}"):
             sync = [str(uv), "pip", "sync", "--require-hashes", "--compile-bytecode"]
             self.run([*sync, "--python", str(place / "bin" / "python"), str(requirements)])
-        self.stamp(name).write_text(fingerprint(requirements, place))
+        for project in self.projects(name):
+            with step(f"installing {project.relative_to(ROOT)} for {name}"):
+                install = [str(uv), "pip", "install", "--no-deps", "--no-build-isolation", "--editable"]
+                self.run([*install, str(project), "--python", str(place / "bin" / "python")])
+        self.stamp(name).write_text(self.fingerprint(name))
 
     def ensure_python(self, uv: Path) -> Path:
         """An interpreter of this machine if there is one, else uv downloads it."""

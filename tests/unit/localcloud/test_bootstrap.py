@@ -66,3 +66,15 @@ def test_new_pins_or_a_moved_checkout_need_a_new_environment(tmp_path: Path) -> 
     assert fingerprint(requirements, tmp_path / "there") != before
     requirements.write_text("a==2\n")
     assert fingerprint(requirements, tmp_path / "here") != before
+
+
+def test_projects_of_this_checkout_count_too(tmp_path: Path) -> None:
+    requirements = tmp_path / "cli.txt"
+    requirements.write_text("a==1\n")
+    project = tmp_path / "cli"
+    project.mkdir()
+    (project / "pyproject.toml").write_text("[project]\n")
+    before = fingerprint(requirements, tmp_path, [project])
+    assert before != fingerprint(requirements, tmp_path)
+    (project / "pyproject.toml").write_text("[project]\nname = 'a'\n")
+    assert fingerprint(requirements, tmp_path, [project]) != before

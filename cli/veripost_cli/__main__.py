@@ -1,0 +1,5 @@
+"""`python -m veripost_cli`."""
+
+from veripost_cli.app import main
+
+main()
