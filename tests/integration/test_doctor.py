@@ -558,9 +558,16 @@ def test_an_upload_whose_event_was_lost_is_announced_again(clinic: Clinic) -> No
     assert _kinds(clinic.examine()) == {}
 
 
-def test_an_upload_that_nobody_announced_is_only_reported(clinic: Clinic) -> None:
+@pytest.mark.parametrize("whose", ["nobody's", "bound", "deleting", "misnamed"])
+def test_an_upload_that_nobody_waits_for_is_only_reported(clinic: Clinic, whose: str) -> None:
     """Ingestion would discard it, and after a restored backup it would be the last copy."""
-    clinic.s3.put_object(Bucket="incoming", Key=f"uploads/{uuid4()}/archive.zip", Body=b"1")
+    package_id = uuid4() if whose == "nobody's" else _announced(clinic)
+    key = f"uploads/{package_id}/{'other' if whose == 'misnamed' else 'archive'}.zip"
+    if whose == "bound":
+        clinic.landed(key, b"no ZIP")
+    if whose == "deleting":
+        clinic.change(package_id, status="deleting")
+    clinic.s3.put_object(Bucket="incoming", Key=key, Body=b"1")
     found = _only(clinic.examine(fix=True), Kind.ORIGINAL_WITHOUT_ROW)
     assert (found.fix, found.fixed) == (None, False)
     assert clinic.work_off_the_queue() == 0

@@ -12,10 +12,10 @@ from veripost import queries
 from veripost.ingest_queue import LandedObject
 from veripost.models import Status
 from veripost.queries import PackageState
-from veripost.storage import ObjectVersion, StoredObject
+from veripost.storage import ObjectVersion, StoredObject, upload_owner
 from veripost.upkeep.doctor.findings import Finding, Fix, Kind
 from veripost.upkeep.doctor.repairs import announce
-from veripost.upkeep.doctor.setting import Place, Setting, package_in
+from veripost.upkeep.doctor.setting import Place, Setting
 
 DROPS: Final = "drops/"
 UPLOADS: Final = "uploads/"
@@ -65,24 +65,24 @@ def _look_again_at_originals(setting: Setting, unknown: Sequence[ObjectVersion])
     )
     there = [version for version, size in zip(unknown, sizes, strict=True) if size is not None]
     still_unknown = _without_row(setting, there)
-    states = setting.states({owner for version in still_unknown if (owner := _uploader(version.key))})
+    states = setting.states({owner for version in still_unknown if (owner := upload_owner(version.key))})
     for version in still_unknown:
-        owner = _uploader(version.key)
+        owner = upload_owner(version.key)
         size = version.size or 0
         detail = f"version {version.version}, {size} bytes, landed {version.modified:%Y-%m-%d %H:%M:%S %Z}"
         fix: Fix | None = Fix.ANNOUNCE
-        if version.key.startswith(UPLOADS) and owner not in states:
-            # Ingestion discards an upload that no package announced. That is not the doctor's to start: after
+        if version.key.startswith(UPLOADS) and not (owner in states and _awaits_it(states[owner])):
+            # Ingestion discards an upload that no package waits for. That is not the doctor's to start: after
             # the database was restored from a backup, it would be the last copy.
             fix = None
-            detail += "; no package announced it"
+            detail += "; no package waits for it"
         finding = Finding(Kind.ORIGINAL_WITHOUT_ROW, bucket, version.key, owner, detail, fix)
         landed = LandedObject(bucket, version.key, version.version, size)
         setting.tell(finding, partial(announce, setting, landed))
 
 
-def _uploader(key: str) -> UUID | None:
-    return package_in(key) if key.startswith(UPLOADS) else None
+def _awaits_it(package: PackageState) -> bool:
+    return package.source.version is None and package.status != Status.DELETING
 
 
 # -- and back
