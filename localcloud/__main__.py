@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_up(arguments: argparse.Namespace) -> int:
+    if not arguments.env_file.exists() and arguments.env_file.resolve() != ROOT / ".env":
+        raise CloudError(f"there is no file {arguments.env_file}")
     settings = read_env_file(arguments.env_file) if arguments.env_file.exists() else {}
     if os.environ.get("DATABASE_URL"):
         settings["DATABASE_URL"] = os.environ["DATABASE_URL"]
@@ -88,7 +90,9 @@ def run_up(arguments: argparse.Namespace) -> int:
         cloud = up(arguments.state, settings=settings)
     say(
         f"\nAPI:  {cloud.api_url}\nTry:  curl {cloud.api_url}/v1/health\n"
-        "Key:  make key NAME=me     (every other route needs one)\nEnd:  make down"
+        "Key:  make key NAME=me     (every other route needs one)\n"
+        f"Drop: s3://{cloud.outputs['IncomingBucketName']}/drops/camworks/ at {cloud.endpoint_url}\n"
+        "End:  make down"
     )
     return 0
 
@@ -121,19 +125,29 @@ def run_status(arguments: argparse.Namespace) -> int:
             state = "healthy" if healthy else "silent"
         say(f"{name:<12}{process.pid:>8}  {state:<10}{urls.get(name, '')}")
     if healthy:
-        say(f"{'api':<12}{'':>8}  {'deployed':<10}{load_state(arguments.state).api_url}")
+        cloud = load_state(arguments.state)
+        say(f"{'api':<12}{'':>8}  {'deployed':<10}{cloud.api_url}")
+        say(f"{'bucket':<12}{'':>8}  {'':<10}{cloud.outputs['IncomingBucketName']}")
     return 0 if healthy else 1
 
 
 def run_logs(arguments: argparse.Namespace) -> int:
-    load_state(arguments.state)
+    cloud = load_state(arguments.state)
     folder = arguments.state / "logs"
+    functions = {
+        output.removesuffix("FunctionName").casefold(): name
+        for output, name in cloud.outputs.items()
+        if output.endswith("FunctionName")
+    }
     wanted = arguments.function.casefold()
+    chosen = {name for short, name in functions.items() if wanted in short}
+    if not chosen:
+        raise CloudError(f"no function is called {arguments.function}: there are {', '.join(functions)}")
     read: dict[Path, int] = {}
     first = True
     while True:
         for file in sorted(folder.glob("*.log")):
-            if wanted not in file.name.casefold():
+            if file.stem not in chosen:
                 continue
             with file.open("rb") as log:
                 log.seek(read.get(file, 0))
@@ -147,7 +161,10 @@ def run_logs(arguments: argparse.Namespace) -> int:
         if arguments.no_follow:
             return 0
         first = False
-        time.sleep(FOLLOW_SECONDS)
+        try:
+            time.sleep(FOLLOW_SECONDS)
+        except KeyboardInterrupt:  # how following ends
+            return 0
 
 
 def run_release(arguments: argparse.Namespace) -> int:
