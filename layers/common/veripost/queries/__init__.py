@@ -70,6 +70,12 @@ from veripost.queries.packages import (
     remove_unstarted_package,
 )
 from veripost.queries.replays import FINAL, ReplayFilter, replayable, start_replay
+from veripost.queries.sections import (
+    Contents,
+    FileContents,
+    get_section,
+    list_sections,
+)
 from veripost.queries.sweeping import (
     Forgotten,
     Waiting,
@@ -96,9 +102,11 @@ __all__ = [
     "BundleClaim",
     "Busy",
     "Claim",
+    "Contents",
     "Deletion",
     "Event",
     "Examination",
+    "FileContents",
     "Forgotten",
     "PackageFilter",
     "PackageState",
@@ -142,6 +150,7 @@ __all__ = [
     "get_examination",
     "get_file",
     "get_package",
+    "get_section",
     "get_status",
     "give_back",
     "give_slot_back",
@@ -151,6 +160,7 @@ __all__ = [
     "list_keys",
     "list_packages",
     "list_runs",
+    "list_sections",
     "listing",
     "load_cursor",
     "note_key_use",
