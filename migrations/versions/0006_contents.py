@@ -1,6 +1,6 @@
 """What the files of a package say: sections, attributes, a fingerprint, and the indexes that find them.
 
-Revision: 0006, after 0003. Indexes that need an extension are made by env.py, wherever the server has it.
+Revision: 0006, after 0007. Indexes that need an extension are made by env.py, wherever the server has it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -375,6 +375,9 @@ class OptionalIndex(NamedTuple):
 
 
 NEAREST_INDEX = "ix_post_fingerprints_nearest"
+TRIGRAM_INDEXES = tuple(
+    f"ix_{table}_trigrams" for table in ("post_packages", "post_sections", "post_attributes")
+)
 # Made by migrations/env.py on every upgrade, so that a server that gets the extension later gets them too.
 OPTIONAL_INDEXES: Mapping[str, OptionalIndex] = MappingProxyType(
     {
@@ -384,8 +387,8 @@ OPTIONAL_INDEXES: Mapping[str, OptionalIndex] = MappingProxyType(
             f"USING hnsw ((numbers::vector({FINGERPRINT_NUMBERS})) vector_cosine_ops)",
         ),
         **{
-            f"ix_{table}_trigrams": OptionalIndex("pg_trgm", table, "USING gin (name gin_trgm_ops)")
-            for table in ("post_packages", "post_sections", "post_attributes")
+            name: OptionalIndex("pg_trgm", name[3:-9], "USING gin (name gin_trgm_ops)")
+            for name in TRIGRAM_INDEXES
         },
     }
 )

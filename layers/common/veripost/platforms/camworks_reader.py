@@ -52,9 +52,9 @@ def read_information(chunks: Iterable[bytes], room: int) -> FileFacts:
 
 
 def read_language(chunks: Iterable[bytes], room: int) -> FileFacts:
-    """Read a `.LNG`: each text, with its number as the value."""
+    """Read a `.LNG`: each text. Its number only counts within the file, as its line does."""
     read = camworks_companions.parse_language(chunks)
-    return _rows([_named("message", text.text, str(text.number), text.line) for text in read.messages], room)
+    return _rows([_named("message", text.text, None, text.line) for text in read.messages], room)
 
 
 def conclude(paths: Sequence[str], files: Mapping[str, FileFacts]) -> PackageFacts:

@@ -14,6 +14,7 @@ from veripost.queries.bundles import (
     get_bundle,
     start_bundle,
 )
+from veripost.queries.comparing import count_differences, list_differences
 from veripost.queries.deletion import (
     Busy,
     Deletion,
@@ -70,10 +71,19 @@ from veripost.queries.packages import (
     remove_unstarted_package,
 )
 from veripost.queries.replays import FINAL, ReplayFilter, replayable, start_replay
+from veripost.queries.searching import (
+    HitPosition,
+    Offers,
+    find,
+    most_alike,
+    nearest_packages,
+    offers,
+)
 from veripost.queries.sections import (
     Contents,
     FileContents,
     get_section,
+    list_attributes,
     list_sections,
 )
 from veripost.queries.sweeping import (
@@ -108,6 +118,8 @@ __all__ = [
     "Examination",
     "FileContents",
     "Forgotten",
+    "HitPosition",
+    "Offers",
     "PackageFilter",
     "PackageState",
     "Place",
@@ -130,6 +142,7 @@ __all__ = [
     "bundle_files",
     "claim_bundle",
     "claim_job",
+    "count_differences",
     "count_runs",
     "delete_events",
     "due_cleanups",
@@ -137,6 +150,7 @@ __all__ = [
     "expire_upload",
     "fail_bundle",
     "fail_job",
+    "find",
     "find_key",
     "find_ready",
     "finish_bundle",
@@ -156,6 +170,8 @@ __all__ = [
     "give_slot_back",
     "interrupt_job",
     "known_versions",
+    "list_attributes",
+    "list_differences",
     "list_files",
     "list_keys",
     "list_packages",
@@ -163,8 +179,11 @@ __all__ = [
     "list_sections",
     "listing",
     "load_cursor",
+    "most_alike",
+    "nearest_packages",
     "note_key_use",
     "note_requeued",
+    "offers",
     "oldest_event_age",
     "oldest_events",
     "oldest_unfinished_age",

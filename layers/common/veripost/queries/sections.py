@@ -11,10 +11,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from veripost.models import post_attributes, post_files, post_fingerprints, post_sections
 from veripost.platforms.facts import FileFacts
 
+PARAMETERS_SHOWN = 10
+DETAILS_SHOWN = 20
 _ROWS_AT_ONCE = 5_000  # of one statement: each must end long before DATABASE_TIMEOUT_SECONDS
 
 
@@ -139,6 +142,14 @@ _INSERT_FINGERPRINT = text(
 # -- reading
 
 
+_FOLDED: Any = func.lower(post_sections.c.name.collate("C"))
+_FOLDED_ATTRIBUTE: Any = func.lower(post_attributes.c.name.collate("C"))
+
+
+def _folded(name: str) -> Any:
+    return func.lower(literal(name).collate("C"))
+
+
 def list_sections(
     connection: Connection, package_id: UUID, *, name: str | None, limit: int, after: int
 ) -> Sequence[RowMapping]:
@@ -146,15 +157,31 @@ def list_sections(
 
     Case makes no difference: not every language of posts tells whether it does.
     """
+    section = post_sections.c
     statement = (
-        select(post_sections, post_files.c.filename)
-        .join(post_files, post_files.c.id == post_sections.c.file_id)
-        .where(post_sections.c.package_id == package_id, post_sections.c.ordinal > after)
-        .order_by(post_sections.c.ordinal)
+        select(
+            section.id,
+            section.file_id,
+            section.ordinal,
+            section.kind,
+            section.name,
+            func.trim_array(
+                section.parameters, func.greatest(func.cardinality(section.parameters) - PARAMETERS_SHOWN, 0)
+            ).label("parameters"),
+            section.first_line,
+            section.last_line,
+            section.template_lines,
+            section.calculation_lines,
+            func.cardinality(section.calls).label("call_count"),
+            post_files.c.filename,
+        )
+        .join(post_files, post_files.c.id == section.file_id)
+        .where(section.package_id == package_id, section.ordinal > after)
+        .order_by(section.ordinal)
         .limit(limit)
     )
     if name is not None:
-        statement = statement.where(func.lower(literal(name).collate("C")) == _FOLDED)
+        statement = statement.where(_folded(name) == _FOLDED)
     return connection.execute(statement).mappings().all()
 
 
@@ -163,6 +190,7 @@ def get_section(connection: Connection, package_id: UUID, section_id: UUID) -> R
     statement = (
         select(
             post_sections,
+            func.cardinality(post_sections.c.calls).label("call_count"),
             post_files.c.filename,
             post_files.c.s3_key,
             post_files.c.size_bytes,
@@ -173,4 +201,29 @@ def get_section(connection: Connection, package_id: UUID, section_id: UUID) -> R
     return connection.execute(statement).mappings().first()
 
 
-_FOLDED: Any = func.lower(post_sections.c.name.collate("C"))
+def list_attributes(
+    connection: Connection, package_id: UUID, *, name: str | None, limit: int, after: int
+) -> Sequence[RowMapping]:
+    """Return up to `limit` attributes of a package behind the place `after`, those called `name` only."""
+    attribute = post_attributes.c
+    first = literal(f"$[0 to {DETAILS_SHOWN - 1}]").cast(JSONPATH)
+    statement = (
+        select(
+            attribute.file_id,
+            attribute.ordinal,
+            attribute.kind,
+            attribute.name,
+            attribute.value,
+            func.jsonb_path_query_array(attribute.details, first, type_=JSONB).label("details"),
+            attribute.first_line,
+            attribute.last_line,
+            post_files.c.filename,
+        )
+        .join(post_files, post_files.c.id == attribute.file_id)
+        .where(attribute.package_id == package_id, attribute.ordinal > after)
+        .order_by(attribute.ordinal)
+        .limit(limit)
+    )
+    if name is not None:
+        statement = statement.where(_folded(name) == _FOLDED_ATTRIBUTE)
+    return connection.execute(statement).mappings().all()
