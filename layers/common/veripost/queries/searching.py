@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, bindparam, text
 
+from veripost.fingerprints import MOST_SECTIONS
 from veripost.models import (
     FINGERPRINT_NUMBERS,
     NAME_WORDS,
@@ -22,7 +23,6 @@ from veripost.models import (
 MOST_RANKED = 5_000
 CANDIDATES = 50  # that many of the nearest packages are compared section by section
 _MOST_EXAMINED = 10_000  # packages whose fingerprint is looked at where no index finds the nearest
-_MOST_COMPARED = 5_000  # sections of one package
 _UUID = post_packages.c.id.type
 
 
@@ -235,5 +235,5 @@ def most_alike(
     sections are the same. The first 5,000 sections of each package count.
     """
     ids = [str(each) for each in (package_id, *candidates)]
-    asked = {"package_id": package_id, "ids": ids, "compared": _MOST_COMPARED, "limit": limit}
+    asked = {"package_id": package_id, "ids": ids, "compared": MOST_SECTIONS, "limit": limit}
     return connection.execute(_LIKENESS, asked).mappings().all()

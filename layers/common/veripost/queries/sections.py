@@ -18,7 +18,7 @@ from veripost.platforms.facts import FileFacts
 
 PARAMETERS_SHOWN = 10
 DETAILS_SHOWN = 20
-_ROWS_AT_ONCE = 5_000  # of one statement: each must end long before DATABASE_TIMEOUT_SECONDS
+_ROWS_AT_ONCE = 2_000  # of one statement: each must end long before DATABASE_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
