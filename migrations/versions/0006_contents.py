@@ -57,7 +57,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_post_sections_package_id_name",
         "post_sections",
-        ["package_id", sa.literal_column('lower(name COLLATE "C")'), "ordinal"],
+        ["package_id", sa.literal_column('"left"(lower(name) COLLATE "C", 200)'), "ordinal"],
         unique=False,
     )
     op.create_index("ix_post_sections_file_id", "post_sections", ["file_id"], unique=False)

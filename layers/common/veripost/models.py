@@ -299,11 +299,9 @@ post_files = Table(
     CheckConstraint("s3_key = 'packages/' || package_id::text || '/' || filename", name="s3_key"),
 )
 
-# What the files say. Rows are replaced with the file rows, and go with them.
-_FOLDED_NAME = 'lower(name COLLATE "C")'
-
 
 def _of_a_file() -> list[Column[object]]:
+    """Return the columns of what a file says; such rows are replaced with the file rows, and go with them."""
     return [
         # Both, because reads ask by package; that they agree is the business of whoever inserts.
         Column("package_id", Uuid, nullable=False),
@@ -330,7 +328,7 @@ post_sections = Table(
     Column("seek_line", Integer, nullable=False),
     Column("seek_offset", BigInteger, nullable=False),
     Index("uq_post_sections_package_id_ordinal", "package_id", "ordinal", unique=True),
-    Index("ix_post_sections_package_id_name", "package_id", text(_FOLDED_NAME), "ordinal"),
+    Index("ix_post_sections_package_id_name", "package_id", text(folded("name")), "ordinal"),
     Index("ix_post_sections_file_id", "file_id"),
     Index("ix_post_sections_words", text(NAME_WORDS), postgresql_using="gin"),
     CheckConstraint("ordinal >= 0", name="ordinal"),

@@ -30,20 +30,20 @@ _PAIRS = """
     ),
     section AS MATERIALIZED (
         SELECT s.id, s.package_id, s.ordinal, s.kind, s.name, s.digest, s.first_line, s.last_line,
-            file.filename, file.key, lower(s.name COLLATE "C") AS folded,
+            file.filename, file.key, lower(s.name) AS folded,
             row_number() OVER (
-                PARTITION BY s.package_id, file.key, lower(s.name COLLATE "C") ORDER BY s.ordinal
+                PARTITION BY s.package_id, file.key, lower(s.name) ORDER BY s.ordinal
             ) AS nth
         FROM post_sections s JOIN file ON file.id = s.file_id
         WHERE s.package_id IN (:one, :other)
             AND (CAST(:section AS text) IS NULL
-                OR lower(s.name COLLATE "C") = lower(CAST(:section AS text) COLLATE "C"))
+                OR lower(s.name) = lower(CAST(:section AS text)))
     ),
     attribute AS MATERIALIZED (
         SELECT a.package_id, a.ordinal, a.kind, a.name, a.value, a.details, a.first_line, a.last_line,
-            file.filename, file.key, lower(a.name COLLATE "C") AS folded,
+            file.filename, file.key, lower(a.name) AS folded,
             row_number() OVER (
-                PARTITION BY a.package_id, file.key, a.kind, lower(a.name COLLATE "C") ORDER BY a.ordinal
+                PARTITION BY a.package_id, file.key, a.kind, lower(a.name) ORDER BY a.ordinal
             ) AS nth
         FROM post_attributes a JOIN file ON file.id = a.file_id
         WHERE a.package_id IN (:one, :other) AND CAST(:section AS text) IS NULL

@@ -10,10 +10,27 @@ from itertools import batched
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, literal, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
-from veripost.models import post_attributes, post_files, post_fingerprints, post_sections
+from veripost.models import (
+    FOLDED_LENGTH,
+    folded,
+    post_attributes,
+    post_files,
+    post_fingerprints,
+    post_sections,
+)
 from veripost.platforms.facts import FileFacts
 
 PARAMETERS_SHOWN = 10
@@ -142,12 +159,8 @@ _INSERT_FINGERPRINT = text(
 # -- reading
 
 
-_FOLDED: Any = func.lower(post_sections.c.name.collate("C"))
-_FOLDED_ATTRIBUTE: Any = func.lower(post_attributes.c.name.collate("C"))
-
-
-def _folded(name: str) -> Any:
-    return func.lower(literal(name).collate("C"))
+def _called(table: str, name: str) -> ColumnElement[bool]:
+    return literal_column(folded(f"{table}.name")) == func.left(func.lower(name), FOLDED_LENGTH)
 
 
 def list_sections(
@@ -181,7 +194,7 @@ def list_sections(
         .limit(limit)
     )
     if name is not None:
-        statement = statement.where(_folded(name) == _FOLDED)
+        statement = statement.where(_called("post_sections", name))
     return connection.execute(statement).mappings().all()
 
 
@@ -225,5 +238,5 @@ def list_attributes(
         .limit(limit)
     )
     if name is not None:
-        statement = statement.where(_folded(name) == _FOLDED_ATTRIBUTE)
+        statement = statement.where(_called("post_attributes", name))
     return connection.execute(statement).mappings().all()
