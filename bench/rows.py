@@ -89,6 +89,7 @@ def ours(engine: Engine, count: int) -> float:
             claim,
             name="bench",
             files=files,
+            contents=queries.Contents(),
             problems=[],
             size_bytes=1,
             content_hash=hashlib.sha256(package_id.bytes).hexdigest(),

@@ -1,4 +1,4 @@
-"""Every read and download: a route parses, calls one function of `catalog`, and answers."""
+"""Every read and download: a route parses, calls one use case, and answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aws_lambda_powertools.event_handler.api_gateway import Router
 
-from veripost import catalog
+from veripost import catalog, contents, search
 from veripost.api import (
     Answer,
     answer,
@@ -28,7 +28,7 @@ from veripost.bundles import ordering
 from veripost.db import get_engine
 from veripost.models import BundleStatus, Sort
 from veripost.queries import PackageFilter
-from veripost.schemas import BundleView, FindPackages
+from veripost.schemas import BundleView, Compare, FindByName, FindPackages, Search
 from veripost.settings import get_settings
 from veripost.storage import get_storage
 from veripost.upkeep import doctor
@@ -147,6 +147,60 @@ def list_keys() -> Answer:
 @needs(Scope.ADMIN)
 def get_examination(id: str) -> Answer:
     return answer(doctor.view(get_engine(get_settings()), identifier(id, kind="examination")))
+
+
+@router.get("/v1/packages/<id>/sections")
+@needs(Scope.READ)
+def list_sections(id: str) -> Answer:
+    limit, cursor = page_of(router)
+    asked = query(router, FindByName, besides=("limit", "cursor"))
+    engine, package = get_engine(get_settings()), identifier(id)
+    return answer(contents.list_sections(engine, package, name=asked.name, limit=limit, cursor=cursor))
+
+
+@router.get("/v1/packages/<id>/sections/<section_id>")
+@needs(Scope.READ)
+def get_section(id: str, section_id: str) -> Answer:
+    settings = get_settings()
+    package, section = identifier(id), identifier(section_id, kind="section")
+    return answer(contents.get_section(get_engine(settings), get_storage(settings), package, section))
+
+
+@router.get("/v1/packages/<id>/attributes")
+@needs(Scope.READ)
+def list_attributes(id: str) -> Answer:
+    limit, cursor = page_of(router, most=100)
+    asked = query(router, FindByName, besides=("limit", "cursor"))
+    engine, package = get_engine(get_settings()), identifier(id)
+    return answer(contents.list_attributes(engine, package, name=asked.name, limit=limit, cursor=cursor))
+
+
+@router.get("/v1/packages/<id>/similar")
+@needs(Scope.READ)
+def list_similar(id: str) -> Answer:
+    limit, _ = page_of(router, default=10, most=50)
+    return answer(search.similar(get_engine(get_settings()), identifier(id), limit=limit))
+
+
+@router.get("/v1/packages/<id>/diff/<other_id>")
+@needs(Scope.READ)
+def compare(id: str, other_id: str) -> Answer:
+    limit, cursor = page_of(router)
+    asked = query(router, Compare, besides=("limit", "cursor"))
+    settings = get_settings()
+    one, other = identifier(id), identifier(other_id)
+    engine, storage = get_engine(settings), get_storage(settings)
+    return answer(
+        contents.compare(engine, storage, one, other, section=asked.section, limit=limit, cursor=cursor)
+    )
+
+
+@router.get("/v1/search")
+@needs(Scope.READ)
+def find() -> Answer:
+    limit, cursor = page_of(router)
+    asked = query(router, Search, besides=("limit", "cursor"))
+    return answer(search.search(get_engine(get_settings()), asked.q, limit=limit, cursor=cursor))
 
 
 handler = make_handler(router, get_settings)

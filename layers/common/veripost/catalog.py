@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, RowMapping
@@ -19,6 +17,9 @@ import veripost
 from veripost import queries
 from veripost.errors import AppError, Conflict, InvalidFields, NotFound
 from veripost.models import FOLDED_LENGTH, Sort
+from veripost.paging import a_count
+from veripost.paging import make_cursor as _make_cursor
+from veripost.paging import read_cursor as _read_cursor
 from veripost.queries import FINAL, PackageFilter, Place, Position
 from veripost.schemas import (
     FILES_SHOWN,
@@ -255,7 +256,7 @@ def list_problems(engine: Engine, package_id: UUID, *, limit: int, cursor: str |
     """Return one page of a package's findings. Raises `NotFound`, `InvalidFields`."""
     start = 0
     if cursor is not None:
-        (start,) = _read_cursor(cursor, _count)
+        (start,) = _read_cursor(cursor, a_count)
     with engine.connect() as connection:
         stored = _package(queries.get_package(connection, package_id), package_id)["problems"]
     page = problems_of(stored, start=start, limit=limit)
@@ -326,22 +327,6 @@ def _package(found: RowMapping | None, package_id: UUID) -> RowMapping:
     return found
 
 
-def _make_cursor(*parts: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str, *parsers: Callable[[str], Any]) -> tuple[Any, ...]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        parts = json.loads(base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True))
-        return tuple(parse(part) for parse, part in zip(parsers, parts, strict=True))
-    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise InvalidFields(
-            "That page does not exist: use next_cursor exactly as an earlier page gave it.",
-            detail="cursor is not valid",
-        ) from error
-
-
 def _position(cursor: str | None) -> Position | None:
     if cursor is None:
         return None
@@ -367,9 +352,3 @@ def _name(text: str) -> str:
     if not text.isprintable():  # no file's name is otherwise; NUL and lone surrogates would upset Postgres
         raise ValueError("not a file's name")
     return text
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError("not a count")
-    return int(text)

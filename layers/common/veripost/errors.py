@@ -50,6 +50,11 @@ class ProblemCode(StrEnum):
     SECTION_DEFINED_TWICE = "section_defined_twice"
     CALL_UNRESOLVED = "call_unresolved"
     LIBRARY_MISSING = "library_missing"
+    SOURCE_WARNINGS = "source_warnings"
+
+    # -- reading what is stored (veripost.ingestion)
+    PARTLY_READ = "partly_read"
+    NOT_READ = "not_read"
 
     # -- the place where the package landed (veripost.ingestion)
     UNKNOWN_PLATFORM = "unknown_platform"

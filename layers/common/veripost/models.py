@@ -6,10 +6,14 @@ imports the ORM starts sooner.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from sqlalchemy import (
     ARRAY,
+    REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -20,6 +24,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
@@ -107,6 +112,8 @@ class EventKind(StrEnum):
     FAILED = "PackageFailed"
 
 
+FINGERPRINT_NUMBERS = 256
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -165,6 +172,20 @@ def _orders_within(name: str, column: str, *, where: str | None = None) -> tuple
         for order, key in keys.items()
     )
 
+
+def words_of(expression: str) -> str:
+    """Return the SQL of the words in a name: `START_OF_TAPE` has three, `VF-4` two, and case is ignored.
+
+    What an index is made of and what is searched must be written alike. The parser of Postgres would take
+    `MILL/TURN` for a path and `-4` for a number, so such marks become blanks first.
+    """
+    return f"to_tsvector('simple', translate({expression}, '_-./\\@+~&<>', '{' ' * 11}'))"
+
+
+PACKAGE_WORDS = words_of(
+    "(((name || ' ') || coalesce(machine_type, '')) || ' ') || coalesce(controller_type, '')"
+)
+NAME_WORDS = words_of("name")
 
 post_packages = Table(
     "post_packages",
@@ -230,6 +251,7 @@ post_packages = Table(
         postgresql_where=text("clean_up_after IS NOT NULL"),
     ),
     Index("ix_post_packages_deleting", "updated_at", postgresql_where=text("status = 'deleting'")),
+    Index("ix_post_packages_words", text(PACKAGE_WORDS), postgresql_using="gin"),
 )
 
 # The whole package as one ZIP, for each that somebody has asked for. It is of one outcome of the package: the
@@ -275,6 +297,98 @@ post_files = Table(
     CheckConstraint("size_bytes >= 0", name="size_bytes"),
     CheckConstraint("position('/' in filename) = 0 AND filename <> ''", name="filename_is_flat"),
     CheckConstraint("s3_key = 'packages/' || package_id::text || '/' || filename", name="s3_key"),
+)
+
+
+def _of_a_file() -> list[Column[object]]:
+    """Return the columns of what a file says; such rows are replaced with the file rows, and go with them."""
+    return [
+        # Both, because reads ask by package; that they agree is the business of whoever inserts.
+        Column("package_id", Uuid, nullable=False),
+        Column("file_id", Uuid, ForeignKey("post_files.id", ondelete="CASCADE"), nullable=False),
+        Column("ordinal", Integer, nullable=False),  # the place within the package
+        Column("kind", Text, nullable=False),  # one of the platform's words
+        Column("name", Text, nullable=False),
+        Column("first_line", Integer, nullable=False),
+        Column("last_line", Integer, nullable=False),
+    ]
+
+
+post_sections = Table(
+    "post_sections",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    *_of_a_file(),
+    Column("parameters", ARRAY(Text), nullable=False),
+    Column("calls", ARRAY(Text), nullable=False),
+    Column("template_lines", Integer, nullable=False),
+    Column("calculation_lines", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    # A line at or before the first, and the byte of the file at which it begins: where to start reading.
+    Column("seek_line", Integer, nullable=False),
+    Column("seek_offset", BigInteger, nullable=False),
+    Index("uq_post_sections_package_id_ordinal", "package_id", "ordinal", unique=True),
+    Index("ix_post_sections_package_id_name", "package_id", text(folded("name")), "ordinal"),
+    Index("ix_post_sections_file_id", "file_id"),
+    Index("ix_post_sections_words", text(NAME_WORDS), postgresql_using="gin"),
+    CheckConstraint("ordinal >= 0", name="ordinal"),
+    CheckConstraint(
+        "seek_line >= 1 AND seek_line <= first_line AND first_line <= last_line AND seek_offset >= 0",
+        name="lines",
+    ),
+    CheckConstraint("template_lines >= 0 AND calculation_lines >= 0", name="counts"),
+    CheckConstraint("octet_length(digest) = 32", name="digest"),
+)
+
+post_attributes = Table(
+    "post_attributes",
+    metadata,
+    *_of_a_file(),
+    Column("value", Text),
+    Column("details", JSONB, nullable=False),  # pairs of name and value, in order
+    PrimaryKeyConstraint("package_id", "ordinal"),
+    Index("ix_post_attributes_file_id", "file_id"),
+    Index("ix_post_attributes_words", text(NAME_WORDS), postgresql_using="gin"),
+    CheckConstraint("ordinal >= 0", name="ordinal"),
+    CheckConstraint("first_line >= 1 AND first_line <= last_line", name="lines"),
+    CheckConstraint("jsonb_typeof(details) = 'array'", name="details_is_a_list"),
+)
+
+# What `veripost.fingerprints` makes of a package's sections; none for a package without sections.
+post_fingerprints = Table(
+    "post_fingerprints",
+    metadata,
+    Column("package_id", Uuid, ForeignKey("post_packages.id", ondelete="CASCADE"), primary_key=True),
+    Column("numbers", ARRAY(REAL), nullable=False),
+    CheckConstraint(f"cardinality(numbers) = {FINGERPRINT_NUMBERS}", name="numbers"),
+)
+
+
+class OptionalIndex(NamedTuple):
+    """An index that only a server with `extension` can have; without it the same question takes longer."""
+
+    extension: str
+    table: str
+    sql: str
+
+
+NEAREST_INDEX = "ix_post_fingerprints_nearest"
+TRIGRAM_INDEXES = tuple(
+    f"ix_{table}_trigrams" for table in ("post_packages", "post_sections", "post_attributes")
+)
+# Made by migrations/env.py on every upgrade, so that a server that gets the extension later gets them too.
+OPTIONAL_INDEXES: Mapping[str, OptionalIndex] = MappingProxyType(
+    {
+        NEAREST_INDEX: OptionalIndex(
+            "vector",
+            "post_fingerprints",
+            f"USING hnsw ((numbers::vector({FINGERPRINT_NUMBERS})) vector_cosine_ops)",
+        ),
+        **{
+            name: OptionalIndex("pg_trgm", name[3:-9], "USING gin (name gin_trgm_ops)")
+            for name in TRIGRAM_INDEXES
+        },
+    }
 )
 
 ingest_runs = Table(

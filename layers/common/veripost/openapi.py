@@ -78,6 +78,7 @@ _ERRORS: Final = (
     Error("package_not_found", HTTPStatus.NOT_FOUND, "There is no such package."),
     Error("examination_not_found", HTTPStatus.NOT_FOUND, "There is no such examination."),
     Error("file_not_found", HTTPStatus.NOT_FOUND, "There is no such file in this package."),
+    Error("section_not_found", HTTPStatus.NOT_FOUND, "There is no such section."),
     Error("route_not_found", HTTPStatus.NOT_FOUND, NotFound.message, "/v1/nowhere"),
     Error("bundle_not_found", HTTPStatus.NOT_FOUND, "Nobody has asked for this package as a ZIP yet."),
     Error(
@@ -87,6 +88,7 @@ _ERRORS: Final = (
         "status parsing",
     ),
     _of(BundleFailed, HTTPStatus.CONFLICT, "packages/…/A.SRC is not in the store"),
+    Error("file_missing", HTTPStatus.CONFLICT, "The file of this section is no longer in the store."),
     Error("not_uploaded", HTTPStatus.CONFLICT, "Nothing has been uploaded for this package yet."),
     Error(
         "package_busy",
@@ -124,6 +126,7 @@ class Query:
     name: str
     schema: Schema
     description: str
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +164,17 @@ def _queries_of(model: type[BaseModel]) -> tuple[Query, ...]:
         schema = {key: value for key, value in schema.items() if key not in {"title", "description"}}
         if declared.get("default") is not None:
             schema["default"] = declared["default"]
-        found.append(Query(name, schema, declared["description"]))
+        required = name in document.get("required", ())
+        found.append(Query(name, schema, declared["description"], required))
     return tuple(found)
 
 
-_LIMIT: Final = Query(
-    "limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "how many on a page"
-)
+def _limit(most: int, default: int) -> Query:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return Query("limit", schema, "how many on a page")
+
+
+_LIMIT: Final = _limit(200, 50)
 _CURSOR: Final = Query("cursor", {"type": "string"}, "`next_cursor` of an earlier page, exactly as it was")
 _CONDITIONAL_HEADERS: Final[Schema] = {
     "ETag": {"schema": {"type": "string"}, "required": True},
@@ -359,6 +366,65 @@ ROUTES: Final = (
         errors=("bundle_not_found", "bundle_failed", "not_ready", *_PACKAGE),
     ),
     Route(
+        "GET",
+        "/v1/packages/{id}/sections",
+        "All sections of a package, in their order",
+        "contents",
+        Scope.READ,
+        {HTTPStatus.OK: schemas.SectionList},
+        errors=("invalid_fields", *_PACKAGE),
+        query=(*_queries_of(schemas.FindByName), *_PAGE),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/sections/{section_id}",
+        "One section with its lines",
+        "contents",
+        Scope.READ,
+        {HTTPStatus.OK: schemas.SectionDetail},
+        errors=("section_not_found", "file_missing", *_PACKAGE),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/attributes",
+        "What a package's files state, in their order",
+        "contents",
+        Scope.READ,
+        {HTTPStatus.OK: schemas.AttributeList},
+        errors=("invalid_fields", *_PACKAGE),
+        query=(*_queries_of(schemas.FindByName), _limit(100, 50), _CURSOR),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/similar",
+        "The packages whose sections are most alike",
+        "contents",
+        Scope.READ,
+        {HTTPStatus.OK: schemas.SimilarList},
+        errors=("invalid_fields", *_PACKAGE),
+        query=(_limit(50, 10),),
+    ),
+    Route(
+        "GET",
+        "/v1/packages/{id}/diff/{other_id}",
+        "What differs between two packages",
+        "contents",
+        Scope.READ,
+        {HTTPStatus.OK: schemas.Comparison},
+        errors=("invalid_fields", "section_not_found", "not_ready", "file_missing", *_PACKAGE),
+        query=(*_queries_of(schemas.Compare), *_PAGE),
+    ),
+    Route(
+        "GET",
+        "/v1/search",
+        "Find packages, sections and attributes by their names",
+        "contents",
+        Scope.READ,
+        {HTTPStatus.OK: schemas.HitList},
+        errors=("invalid_fields",),
+        query=(*_queries_of(schemas.Search), *_PAGE),
+    ),
+    Route(
         "DELETE",
         "/v1/packages/{id}",
         "Delete a package, its files and its original",
@@ -506,7 +572,13 @@ def _path_parameters(path: str) -> Iterator[Schema]:
 
 
 def _query_parameter(query: Query) -> Schema:
-    return {"name": query.name, "in": "query", "schema": query.schema, "description": query.description}
+    return {
+        "name": query.name,
+        "in": "query",
+        "required": query.required,
+        "schema": query.schema,
+        "description": query.description,
+    }
 
 
 def _answers(route: Route) -> dict[HTTPStatus, Schema]:

@@ -160,6 +160,32 @@ class HowToStore(BaseModel):
     allow_duplicate: Annotated[bool, Field(description="store also what is there already")] = False
 
 
+class FindByName(BaseModel):
+    """The query string of lists that a name narrows: sections, attributes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[_Words | None, Field(description="only those of this name, in any case")] = None
+
+
+class Search(BaseModel):
+    """The query string of `GET /v1/search`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    q: Annotated[_Words, Field(description="words, or how they begin; all of them must be in the name")]
+
+
+class Compare(BaseModel):
+    """The query string of `GET /v1/packages/{id}/diff/{other_id}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    section: Annotated[
+        _Words | None, Field(description="only sections of this name, with their unified diff")
+    ] = None
+
+
 # -- answers
 
 
@@ -432,6 +458,183 @@ class DoctorView(_Model):
     counts: dict[str, int]
     findings: list[DoctorFinding]
     truncated: bool
+
+
+class SectionSummary(_Model):
+    """A section as lists show it: lines count from 1, and both ends belong to it."""
+
+    id: UUID
+    file_id: UUID
+    filename: str
+    ordinal: int
+    kind: str
+    name: str
+    parameters: list[str]
+    first_line: int
+    last_line: int
+    template_lines: int
+    calculation_lines: int
+    call_count: int
+
+
+class SectionList(_Model):
+    """One page of a package's sections, in the order of its files and their lines."""
+
+    sections: list[SectionSummary]
+    count: int
+    next_cursor: str | None
+
+
+class SectionDetail(SectionSummary):
+    """`GET /v1/packages/{id}/sections/{section_id}`: the section with its lines.
+
+    `truncated`: there are more lines, or longer ones, than one answer holds.
+    """
+
+    package_id: UUID
+    calls: list[str]
+    lines: list[str]
+    truncated: bool
+
+
+class AttributeView(_Model):
+    """Something a file states by name; `details` are pairs of what else it says, the first 20."""
+
+    file_id: UUID
+    filename: str
+    ordinal: int
+    kind: str
+    name: str
+    value: str | None
+    details: list[tuple[str, str | None]]
+    first_line: int
+    last_line: int
+
+
+class AttributeList(_Model):
+    """One page of what a package's files state, in their order."""
+
+    attributes: list[AttributeView]
+    count: int
+    next_cursor: str | None
+
+
+class MatchView(_Model):
+    """Where a text matches: `ranges` are pairs of the first character and the one behind the last."""
+
+    field: str
+    text: str
+    ranges: list[tuple[int, int]]
+
+
+class HitView(_Model):
+    """One place that a search found. `subject` is `package`, `section` or `attribute`."""
+
+    subject: str
+    package_id: UUID
+    package_name: str
+    platform: str
+    status: str
+    machine_type: str | None
+    controller_type: str | None
+    section_id: UUID | None
+    filename: str | None
+    line: int | None
+    kind: str | None
+    name: str
+    value: str | None
+    matches: list[MatchView]
+
+
+class HitList(_Model):
+    """One page of hits, the best first.
+
+    `substrings`: parts of words were found, too; otherwise words and how they begin. `complete` is false
+    where so many names match that only some of them were ranked.
+    """
+
+    hits: list[HitView]
+    count: int
+    next_cursor: str | None
+    substrings: bool
+    complete: bool
+
+
+class SimilarPackage(_Model):
+    """A package whose sections resemble those of another.
+
+    `similarity` is the share of names and bodies of sections that both have, 1 where all are the same;
+    `shared_names` and `shared_sections` are how many names, and how many bodies, line by line.
+    """
+
+    id: UUID
+    name: str
+    platform: str
+    status: str
+    machine_type: str | None
+    controller_type: str | None
+    section_count: int | None
+    created_at: datetime
+    similarity: float
+    shared_names: int
+    shared_sections: int
+
+
+class SimilarList(_Model):
+    """`GET /v1/packages/{id}/similar`. `method`: `vector` (by an index) or `exact` (each was looked at)."""
+
+    packages: list[SimilarPackage]
+    count: int
+    method: Literal["vector", "exact"]
+
+
+class Changes(_Model):
+    """How many files, sections or attributes are in which way different, or the same."""
+
+    added: int
+    removed: int
+    changed: int
+    renamed: int
+    same: int
+
+
+class Difference(_Model):
+    """One difference: `subject` is `file`, `section` or `attribute`.
+
+    `change` is `added` (only the other package has it), `removed`, `changed`, or `renamed` (a file of the
+    same bytes). `value` and `other_value` are hashes of files and values of attributes. `diff` is the unified
+    diff of a section's lines, if it was asked for by name; `truncated`: there is more than it shows.
+    """
+
+    subject: str
+    change: str
+    kind: str
+    name: str
+    filename: str | None
+    other_filename: str | None
+    section_id: UUID | None
+    other_section_id: UUID | None
+    value: str | None
+    other_value: str | None
+    first_line: int | None
+    last_line: int | None
+    other_first_line: int | None
+    other_last_line: int | None
+    diff: str | None = None
+    truncated: bool = False
+
+
+class Comparison(_Model):
+    """`GET /v1/packages/{id}/diff/{other_id}`: totals, and one page of the differences."""
+
+    package_id: UUID
+    other_id: UUID
+    files: Changes
+    sections: Changes
+    attributes: Changes
+    differences: list[Difference]
+    count: int
+    next_cursor: str | None
 
 
 class Health(_Model):

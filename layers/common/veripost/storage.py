@@ -358,6 +358,17 @@ class Storage:
         except (ObstoreError, OSError) as error:
             raise Unavailable(detail=_first_line(error)) from error
 
+    def read_file(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes `[start, end)` of a stored file, which must have that many.
+
+        Raises
+        ------
+        ObjectMissing
+            There is no such file.
+        """
+        with _obstore_errors():
+            return obstore.get_range(self._store_of(self.packages), key, start=start, end=end).to_bytes()
+
     def start_file(self, key: str) -> PartsUpload:
         """Start a file that travels in parts and exists only once `PartsUpload.complete` has returned."""
         with _obstore_errors():

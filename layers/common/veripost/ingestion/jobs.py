@@ -30,6 +30,7 @@ from veripost.errors import (
     refusal,
 )
 from veripost.ingest_queue import LandedObject
+from veripost.ingestion.parsing import PackageReader
 from veripost.ingestion.pipeline import OutOfTime, extract
 from veripost.models import Status, Trigger
 from veripost.platforms import registry, rules
@@ -327,6 +328,8 @@ class _Job:
         if not directory.readable:
             return self._refuse(directory.problems, size=reader.size)
         selection = rules.select(platform, [(member.name, member.size) for member in directory.members])
+        sizes = [directory.members[file.index].size for file in selection.files]
+        package_reader = PackageReader(platform, selection.files, sizes)
         publish = directory.accepted and not has_errors(selection.problems)
         if publish:
             sizes = [directory.members[file.index].size for file in selection.files]
@@ -340,6 +343,7 @@ class _Job:
             limits=self._config.limits,
             cpu_workers=self._config.cpu_workers,
             publish=publish,
+            contents=package_reader,
             check=self._heartbeat.check,
             note_stored=self._heartbeat.stored.add,
         )
@@ -349,12 +353,15 @@ class _Job:
         if content_hash is None or has_errors(problems):
             return self._refuse(problems, size=reader.size, content_hash=content_hash)
         self._advance(Status.PARSING)
+        contents, notices = package_reader.conclude()
+        problems = merge(directory, (*found, *notices), self._config.limits)
         with self._engine.begin() as connection:
             written = queries.finish_ready(
                 connection,
                 self._claim,
                 name=selection.name or fallback_name,
                 files=extraction.files,
+                contents=contents,
                 problems=[problem.as_dict() for problem in problems],
                 size_bytes=reader.size,
                 content_hash=content_hash,

@@ -1,7 +1,7 @@
 """Moves the bytes of one archive: read ahead → verify → PUT, each on threads of its own, in constant memory.
 
     reading    this thread: ranged GETs, a few ahead, and the archive's own SHA-256 in passing
-    verifying  one thread a CPU: inflates and checks members, in batches of neighbours
+    verifying  one thread a CPU: inflates and checks members, in batches of neighbours, and parses them
     writing    up to 32 threads: PUTs of verified members, bounded by the bytes that wait, not by their number
 
 No unverified member is ever an object: small members are verified whole before their PUT starts, large ones
@@ -25,9 +25,10 @@ from queue import Queue, SimpleQueue
 
 from veripost.archive import CHUNK_BYTES, Directory, Limits, Member, MemberReader
 from veripost.errors import Problem, Unavailable, has_errors
+from veripost.ingestion.parsing import PackageReader
 from veripost.platforms.rules import Selected, extension_of
 from veripost.queries import StoredFile
-from veripost.storage import SINGLE_PUT_BYTES, ObjectReader, Storage
+from veripost.storage import SINGLE_PUT_BYTES, ObjectReader, PartsUpload, Storage
 
 _BLOCK_BYTES = 1 << 20  # one ranged GET
 _BLOCKS_AHEAD = 6  # GETs under way: S3 takes its time to begin each answer, and each holds its memory
@@ -66,11 +67,13 @@ def extract(
     limits: Limits,
     cpu_workers: int,
     publish: bool,
+    contents: PackageReader,
     check: Callable[[], None],
     note_stored: Callable[[int], None] = lambda _size: None,
 ) -> Extraction:
     """Verify every member of `directory`; while `publish` holds, store the `selected` ones below `prefix`.
 
+    What is stored is also given to `contents`, whose word counts only if `problems` holds no error.
     `check` is called for each MiB that is read and each second of waiting; whatever it raises stops the work.
     `note_stored` is called with the size of each file that became an object, on the thread that stored it.
     When this function returns or raises, no thread and no PUT of its own is still under way.
@@ -82,7 +85,14 @@ def extract(
     ]
     writer = _Writer(storage, note_stored)
     verifier = _Verifier(
-        storage, writer, selected, prefix=prefix, limits=limits, publish=publish, note_stored=note_stored
+        storage,
+        writer,
+        selected,
+        prefix=prefix,
+        limits=limits,
+        publish=publish,
+        contents=contents,
+        note_stored=note_stored,
     )
     workers = _Workers(verifier.verify, cpu_workers)
 
@@ -316,7 +326,9 @@ class _Verifier:
         limits: Limits,
         publish: bool,
         note_stored: Callable[[int], None],
+        contents: PackageReader,
     ) -> None:
+        self._contents = contents
         self._storage = storage
         self._note_stored = note_stored
         self._writer = writer
@@ -358,10 +370,13 @@ class _Verifier:
             if verified.problems:
                 return
             self._writer.put(key, content, verified.sha256)
+            self._contents.read(file, _chunks(content))
         else:
             parts = self._storage.start_file(key)
-            for chunk in verified:
-                parts.write(chunk)
+            passing = _writing(verified, parts)
+            self._contents.read(file, passing)
+            for _chunk in passing:
+                pass
             if verified.problems:
                 return  # never completed; whoever refuses the package aborts what was begun
             parts.complete()
@@ -386,6 +401,21 @@ def _whole(verified: MemberReader) -> bytes | bytearray:
         content[filled : filled + len(chunk)] = chunk
         filled += len(chunk)
     return content
+
+
+def _chunks(content: bytes | bytearray) -> Iterator[bytes]:
+    if len(content) <= CHUNK_BYTES:
+        yield bytes(content)
+        return
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield bytes(content[start : start + CHUNK_BYTES])
+
+
+def _writing(verified: MemberReader, parts: PartsUpload) -> Iterator[bytes]:
+    """Yield a member's chunks, each once it has been given to the upload."""
+    for chunk in verified:
+        parts.write(chunk)
+        yield chunk
 
 
 # -- writing

@@ -10,6 +10,7 @@ are cited as “UPG, <construct>”: the row of `docs/camworks.md` that says it,
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import ntpath
 import re
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from veripost.platforms import lines
+from veripost.platforms.facts import Section
 from veripost.platforms.lines import bare
 
 SYSTEMS: Final = frozenset(
@@ -199,24 +201,6 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """`:SECTION=NAME(PARAMETERS)` and everything up to the next one or the end of the file.
-
-    Lines count from 1, and both ends belong to the section. `calculation_lines` includes those with a label
-    (`:C1:`). `calls` names each section it calls once, in the order of the first call.
-    """
-
-    name: str
-    kind: SectionKind
-    parameters: tuple[str, ...]
-    first_line: int
-    last_line: int
-    template_lines: int
-    calculation_lines: int
-    calls: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """What a `.SRC`, `.LIB` or `.ATR` says.
 
@@ -335,14 +319,15 @@ class _Block:
 
 
 class _OpenSection:
-    """A section whose end is still to come."""
+    """A section whose end is still to come; `digest` has the lines of earlier batches."""
 
-    __slots__ = ("calls", "line", "name", "parameters")
+    __slots__ = ("calls", "digest", "line", "name", "parameters")
 
     def __init__(self, name: str, line: int) -> None:
         self.name, self.line = name, line
         self.parameters: list[str] = []
         self.calls: dict[bytes, str] = {}
+        self.digest = hashlib.sha256(usedforsecurity=False)
 
 
 class _Reader:
@@ -351,7 +336,8 @@ class _Reader:
     def __init__(self, limits: ParseLimits) -> None:
         self._limits = limits
         self._room = limits.facts
-        self._line = 0
+        self._line = 0  # how many came before the batch at hand
+        self._lines: list[bytes] = []  # the batch at hand
         self._block: _Block | None = None
         self._section: _OpenSection | None = None
         self._templates = self._calculations = 0
@@ -371,6 +357,7 @@ class _Reader:
         if batch.cut:
             self._warn(self._line + 1, WarningCode.LINE_TOO_LONG)
         number = self._line
+        self._lines = batch.lines
         inside = self._section is not None
         templates = calculations = 0
         for line in batch.lines:
@@ -394,7 +381,10 @@ class _Reader:
                 inside = self._section is not None
         self._templates += templates
         self._calculations += calculations
+        if self._section:
+            self._digest_lines(self._section, number)
         self._line = number
+        self._lines = []
 
     def finish(self) -> Source:
         """Return everything, now that the file has ended."""
@@ -486,11 +476,25 @@ class _Reader:
         if templates and calculations:
             self._warn(opened.line, WarningCode.MIXED_SECTION, opened.name.encode())
         if self._keep(opened.line):
-            parameters, calls = tuple(opened.parameters), tuple(opened.calls.values())
+            self._digest_lines(opened, last_line)
             section = Section(
-                opened.name, kind, parameters, opened.line, last_line, templates, calculations, calls
+                name=opened.name,
+                kind=kind,
+                parameters=tuple(opened.parameters),
+                first_line=opened.line,
+                last_line=last_line,
+                template_lines=templates,
+                calculation_lines=calculations,
+                calls=tuple(opened.calls.values()),
+                digest=opened.digest.hexdigest()[:32],
             )
             self._sections.append(section)
+
+    def _digest_lines(self, opened: _OpenSection, last_line: int) -> None:
+        """Add those lines of the batch at hand to the section's digest that belong to it."""
+        own = self._lines[max(opened.line - 1 - self._line, 0) : max(last_line - self._line, 0)]
+        if own:
+            opened.digest.update(b"\n".join([*own, b""]))
 
     def _on_library(self, number: int, _keyword: bytes, rest: bytes, line: bytes) -> None:
         self._leave_block(number)

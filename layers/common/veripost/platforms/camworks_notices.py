@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from veripost.errors import Problem, ProblemCode, Severity
-from veripost.platforms.camworks import Source, by_basename
+from veripost.platforms.camworks import Source, WarningCode, by_basename
 
 _NAMED: Final = 10  # that many names a notice lists; the rest it counts
 
@@ -27,6 +27,7 @@ def notices(paths: Sequence[str], sources: Mapping[str, Source]) -> list[Problem
         source = sources.get(path)
         if source is None:
             continue
+        found.extend(_warnings(path, source))
         found.extend(_duplicates(path, source))
         found.extend(_missing_libraries(path, source, places))
         if complete:
@@ -39,6 +40,7 @@ def _pairing(paths: Sequence[str], sources: Mapping[str, Source]) -> Iterator[Pr
     split = {path: _split(path) for path in paths}
     stems = {stem for stem, extension in split.values() if extension == ".src"}
     included = {library.basename.casefold() for source in sources.values() for library in source.libraries}
+    named = _listed(sorted(stems)) or "(none)"
     for path, (stem, extension) in split.items():
         if stem in stems or stem + extension in included:
             continue
@@ -55,9 +57,22 @@ def _pairing(paths: Sequence[str], sources: Mapping[str, Source]) -> Iterator[Pr
                 ProblemCode.STEM_MISMATCH,
                 path,
                 f"“{path}” bears the name of no .SRC in this package.",
-                detail=f"names of the .SRC files: {_listed(sorted(stems)) or '(none)'}",
+                detail=f"names of the .SRC files: {named}",
                 hint="Check that it belongs to this post processor.",
             )
+
+
+def _warnings(path: str, source: Source) -> Iterator[Problem]:
+    # That a file has too many facts is told by whoever set the bound.
+    odd = [warning for warning in source.warnings if warning.code is not WarningCode.TOO_MANY_FACTS]
+    if odd:
+        yield _notice(
+            ProblemCode.SOURCE_WARNINGS,
+            path,
+            f"“{path}” holds lines that make no sense to VeriPost; they are stored as they are.",
+            detail=_listed([f"line {warning.line}: {warning.message}" for warning in odd], "; "),
+            hint="Look at these lines if the post does not do what it should.",
+        )
 
 
 def _duplicates(path: str, source: Source) -> Iterator[Problem]:
@@ -117,9 +132,9 @@ def _counted(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], separator: str = ", ") -> str:
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    return separator.join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _notice(code: ProblemCode, path: str, message: str, *, detail: str, hint: str) -> Problem:

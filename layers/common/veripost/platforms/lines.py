@@ -61,6 +61,12 @@ def text(raw: bytes) -> str:
     return decoded if decoded.isprintable() else printable(decoded)
 
 
+def shown(raw: bytes, encoding: str) -> str:
+    """Return a line as people read it: with blanks and tabs, other unprintable characters spelled out."""
+    decoded = raw.decode(encoding, "replace")
+    return decoded if decoded.isprintable() else "\t".join(map(printable, decoded.split("\t")))
+
+
 def _batch(lines: list[bytes]) -> Batch:
     cut = len(lines[0]) > LONGEST_LINE
     if cut:

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from veripost.errors import Problem, ProblemCode, Severity
-from veripost.platforms.registry import DEFAULT_PLATFORM, PLATFORMS, Platform
-
-_JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+from veripost.platforms.registry import DEFAULT_PLATFORM, OS_LITTER, PLATFORMS, Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +42,13 @@ def stem_of(path: str) -> str:
     return (stem if dot and stem else filename)[:1024] or "unnamed"
 
 
-def is_junk(path: str) -> bool:
-    """Tell whether `path` is litter that operating systems add (`__MACOSX/`, `._*`, `.DS_Store`, ...)."""
+def is_junk(path: str, skipped: frozenset[str] = OS_LITTER) -> bool:
+    """Tell whether `path` is an operating system's litter (`__MACOSX/`, `._*`), or called as in `skipped`."""
     *folders, filename = path.split("/")
     return (
         any(folder.casefold() == "__macosx" for folder in folders)
         or filename.startswith("._")
-        or filename.casefold() in _JUNK_NAMES
+        or filename.casefold() in skipped
     )
 
 
@@ -66,7 +64,7 @@ def select(platform: Platform, rows: Sequence[tuple[str, int]]) -> Selection:
     for index, (path, _size) in enumerate(rows):
         if path.endswith("/"):
             continue
-        if is_junk(path):
+        if is_junk(path, platform.skipped):
             problems.append(_junk(path))
             continue
         extension = extension_of(path)

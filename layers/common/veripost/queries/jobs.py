@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import (
     Connection,
@@ -27,6 +27,7 @@ from veripost.errors import IngestFailed
 from veripost.models import EventKind, RunStatus, Status, Trigger, ingest_runs, post_files, post_packages
 from veripost.queries.events import add_event
 from veripost.queries.packages import oldest_twin, package_prefix
+from veripost.queries.sections import Contents, add_contents, remove_fingerprint
 
 PROGRESS = (Status.PENDING, Status.VALIDATING, Status.STORING, Status.PARSING)
 UPLOAD_EXPIRED = "upload_expired"
@@ -227,28 +228,38 @@ def finish_ready(
     *,
     name: str,
     files: Sequence[StoredFile],
+    contents: Contents,
     problems: Sequence[Mapping[str, Any]],
     size_bytes: int,
     content_hash: str,
 ) -> bool:
-    """Record all files and `ready` together; False (and nothing written) when `claim` has been lost."""
+    """Record all files, what they say, and `ready` together; False, and nothing, when `claim` has been lost.
+
+    What an earlier run recorded is replaced.
+    """
     total = sum(file.size_bytes for file in files)
     if not _end_run(connection, claim, status=RunStatus.SUCCEEDED, files=len(files), bytes=total):
         return False
-    connection.execute(post_files.delete().where(post_files.c.package_id == claim.package_id))
+    _remove_files(connection, claim.package_id)
+    # A file's key is made here only where other rows need to know it: by the server it costs less.
+    ids = {file.filename: uuid4() for file in contents.files}
     connection.execute(
         _INSERT_FILES,
         {
             "package_id": claim.package_id,
             "prefix": package_prefix(claim.package_id),
-            "rows": json.dumps([_file_row(file) for file in files]),
+            "rows": json.dumps([_file_row(file, ids.get(file.filename)) for file in files]),
         },
     )
+    add_contents(connection, claim.package_id, contents, ids)
     original = oldest_twin(content_hash, post_packages.c.platform, besides=claim.package_id)
     values: dict[str, Any] = {
         "status": Status.READY,
         "name": name,
+        "machine_type": contents.machine_type,
+        "controller_type": contents.controller_type,
         "file_count": len(files),
+        "section_count": contents.section_count,
         "problems": list(problems),
         "size_bytes": size_bytes,
         "content_hash": content_hash,
@@ -271,17 +282,23 @@ _INSERT_FILES = text(
     """
     INSERT INTO post_files
         (id, package_id, filename, original_path, file_extension, s3_key, size_bytes, content_hash)
-    SELECT gen_random_uuid(), :package_id, filename, original_path, file_extension, :prefix || filename,
-        size_bytes, content_hash
+    SELECT coalesce(id, gen_random_uuid()), :package_id, filename, original_path, file_extension,
+        :prefix || filename, size_bytes, content_hash
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS row (
-        filename text, original_path text, file_extension text, size_bytes bigint, content_hash text
+        id uuid, filename text, original_path text, file_extension text, size_bytes bigint, content_hash text
     )
     """
 ).bindparams(bindparam("package_id", type_=post_files.c.package_id.type))
 
 
-def _file_row(file: StoredFile) -> dict[str, Any]:
+def _remove_files(connection: Connection, package_id: UUID) -> None:
+    connection.execute(post_files.delete().where(post_files.c.package_id == package_id))
+    remove_fingerprint(connection, package_id)
+
+
+def _file_row(file: StoredFile, file_id: UUID | None) -> dict[str, Any]:
     return {
+        **({} if file_id is None else {"id": str(file_id)}),
         "filename": file.filename,
         "original_path": file.original_path,
         "file_extension": file.file_extension,
@@ -310,7 +327,7 @@ def finish_refused(
         connection, claim, status=RunStatus.REFUSED, error_code=code, error_message=message, files=0, bytes=0
     ):
         return False
-    connection.execute(post_files.delete().where(post_files.c.package_id == claim.package_id))
+    _remove_files(connection, claim.package_id)
     connection.execute(
         update(post_packages)
         .where(post_packages.c.id == claim.package_id)
@@ -320,6 +337,8 @@ def finish_refused(
             error_message=message,
             error_detail=detail,
             problems=list(problems),
+            machine_type=None,
+            controller_type=None,
             file_count=0,
             section_count=None,
             extensions=[],
