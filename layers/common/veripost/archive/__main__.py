@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, output: IO[str] | None = None) 
         if options.platform:
             problems = _with_platform(report, options.platform, limits)
         accepted = not has_errors(problems)
-        print(json.dumps(_line(name, report, problems, accepted=accepted), ensure_ascii=False), file=out)
+        print(json.dumps(_line(name, report, problems, accepted=accepted)), file=out)
         status = max(status, 0 if accepted else 1)
     return status
 
