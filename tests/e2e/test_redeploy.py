@@ -28,4 +28,5 @@ def test_a_changed_setting_reaches_the_api_and_nothing_is_lost(cloud: local.Clou
     assert changed.get(f"/v1/packages/{kept}").json["status"] == "ready"
 
     back = _again(cloud, api)
-    assert back.upload("a.zip", data).json["code"] == "forbidden_extension"
+    refused = back.upload("a.zip", data, path="/v1/packages/upload?allow_duplicate=true")
+    assert refused.json["code"] == "forbidden_extension"
