@@ -22,6 +22,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "wait": ("packages", "Wait until packages are ready or refused."),
     "download": ("download", "Download a package's files, verified."),
     "verify": ("download", "Compare the files in a folder with a package's record."),
+    "search": ("contents", "Find packages by what is in them."),
+    "diff": ("contents", "Tell how two packages differ."),
     "replay": ("packages", "Process a package's original again."),
     "rm": ("packages", "Delete packages."),
     "keys": ("keys", "Make, list and revoke API keys."),

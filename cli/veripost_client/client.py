@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -30,6 +31,8 @@ from veripost.schemas import (
     FileList,
     FileView,
     Health,
+    HitList,
+    HitView,
     KeyList,
     KeyView,
     MintedKey,
@@ -40,6 +43,7 @@ from veripost.schemas import (
     ProblemView,
     StatusView,
 )
+from veripost.schemas import Comparison as PackageComparison
 from veripost_client.answers import (
     Comparison,
     DoctorRun,
@@ -415,6 +419,28 @@ class Client:
             check=lambda file: check_bundle(file, recorded),
         )
 
+    def differences(
+        self, package_id: UUID, other_id: UUID, *, section: str | None = None
+    ) -> Iterator[PackageComparison]:
+        """Yield how two packages differ, page by page; each page has the totals, too.
+
+        With `section`, line by line in the sections of that name.
+
+        Raises
+        ------
+        NotFound
+            One of the packages is not there, or neither has such a section.
+        Conflict
+            One of them has never been ready.
+        """
+        query = [] if section is None else [("section", section)]
+        yield from self._pages(f"/v1/packages/{package_id}/diff/{other_id}", PackageComparison, query)
+
+    def search(self, q: str, *, most: int = 50) -> Iterator[HitView]:
+        """Yield up to `most` packages, sections and attributes by their names, the best first."""
+        hits = (hit for page in self._pages("/v1/search", HitList, [("q", q)]) for hit in page.hits)
+        return islice(hits, most)
+
     def verify(self, package_id: UUID, folder: Path) -> Iterator[Comparison]:
         """Compare the files in `folder` with the record: first those of the record, then what is beside them.
 
@@ -518,7 +544,7 @@ class Client:
                 raise Unfinished(f"The doctor is still at work after {seconds:g} s.", detail=str(doctor_id))
             self._sleep(min(answer.retry_after or _SLOWEST_POLL, self._transport.retry.patience))
 
-    def _pages[Page: (PackageList, FileList, ProblemList, KeyList)](
+    def _pages[Page: (PackageList, FileList, ProblemList, KeyList, HitList, PackageComparison)](
         self, path: str, model: type[Page], query: Query = (), *, limit: int = _PAGE
     ) -> Iterator[Page]:
         cursor: list[tuple[str, str]] = []

@@ -278,6 +278,49 @@ class StandIn:
         }
         return 200, {}, report
 
+    def search(self, request: Request) -> tuple[int, dict[str, str], Any]:
+        names = [f"{request.query['q']}_{number}" for number in range(3)]
+        hit = dict.fromkeys(("machine_type", "controller_type", "section_id", "line", "value"))
+        hits: list[dict[str, Any]] = [
+            {
+                **hit,
+                "subject": "section",
+                "kind": "CALC",
+                "package_id": str(uuid4()),
+                "package_name": "HAAS",
+                "platform": "camworks",
+                "status": "ready",
+                "filename": "HAAS.SRC",
+                "name": name,
+                "matches": [],
+            }
+            for name in names
+        ]
+        status, headers, page = self.page(request, "hits", hits)
+        return status, headers, {**page, "substrings": False, "complete": True}
+
+    def diff(self, request: Request, one: str, other: str) -> tuple[int, dict[str, str], Any]:
+        same = one == other
+        none = {"added": 0, "removed": 0, "changed": 0, "renamed": 0, "same": 7}
+        lines = "@@ -1 +1 @@\n-:T:G0\n+:T:G1\n" if "section" in request.query else None
+        difference = {
+            **dict.fromkeys(("section_id", "other_section_id", "value", "other_value")),
+            **dict.fromkeys(("first_line", "last_line", "other_first_line", "other_last_line"), 1),
+            "subject": "section",
+            "kind": "TEMPLATE",
+            "filename": "HAAS.SRC",
+            "other_filename": "HAAS.SRC",
+            "diff": lines,
+        }
+        found = [
+            {**difference, "change": change, "name": name}
+            for name, change in (("RAPID", "changed"), ("TAP\x1b[31m", "added"), ("OLD", "removed"))
+        ]
+        status, headers, page = self.page(request, "differences", [] if same else found)
+        totals = none if same else {**none, "added": 1, "removed": 1, "changed": 1}
+        counts = {"files": none, "sections": totals, "attributes": none}
+        return status, headers, {"package_id": one, "other_id": other, **counts, **page}
+
     def page(self, request: Request, name: str, rows: list[Any]) -> tuple[int, dict[str, str], Any]:
         start, limit = int(request.query.get("cursor", 0)), min(int(request.query["limit"]), 2)
         page = rows[start : start + limit]
@@ -295,6 +338,8 @@ class StandIn:
         (r"GET /packages/([^/]+)/archive", locate_archive),
         (r"(?:GET|POST) /packages/([^/]+)/bundle", make_bundle),
         (r"POST /packages/([^/]+)/replay", replay),
+        (r"GET /packages/([^/]+)/diff/([^/]+)", diff),
+        (r"GET /search", search),
         (r"DELETE /packages/([^/]+)", delete),
         (r"(?:GET|POST) /keys", keys),
         (r"DELETE /keys/([^/]+)", revoke),

@@ -245,6 +245,27 @@ def test_wait_and_replay(run: Run, server: StandIn) -> None:
     assert run("wait", "--timeout", 0, package.id).exit_code == Exit.UNFINISHED
 
 
+def test_search_shows_the_best_first_and_pages(run: Run) -> None:
+    found = lines(run("search", "tool", "change", "--json"))
+    assert [hit["name"] for hit in found] == [f"tool change_{number}" for number in range(3)]
+    assert len(lines(run("search", "tool", "--json", "--limit", 1))) == 1
+    assert "tool_0\tCALC\tHAAS.SRC" in run("search", "tool").stdout
+
+
+def test_diff_tells_what_differs_by_its_words_and_its_exit_status(run: Run) -> None:
+    one, other = uuid4(), uuid4()
+    assert run("diff", one, one).exit_code == Exit.OK
+    result = run("diff", one, other)
+    assert result.exit_code == Exit.REFUSED
+    assert "sections: 1 added, 1 removed, 1 changed, 7 the same" in result.stdout
+    assert "~ section RAPID  in HAAS.SRC" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "    +:T:G1" in run("diff", one, other, "--section", "RAPID").stdout
+    totals, *found = lines(run("diff", one, other, "--json"))
+    assert totals["sections"]["changed"] == 1
+    assert [each["name"] for each in found] == ["RAPID", "TAP\x1b[31m", "OLD"]
+
+
 def test_rm_asks_or_is_told(run: Run, server: StandIn) -> None:
     package = server.add({})
     assert run("rm", package.id).exit_code == Exit.USAGE
