@@ -2,8 +2,6 @@
 
 from veripost_client.answers import (
     Comparison,
-    DoctorRun,
-    Duplicate,
     PackageFilter,
     Saved,
     State,
@@ -34,8 +32,6 @@ __all__ = [
     "ClientError",
     "Comparison",
     "Conflict",
-    "DoctorRun",
-    "Duplicate",
     "Facts",
     "InvalidRequest",
     "Mismatch",

@@ -1,7 +1,4 @@
-"""Answers of the API beyond those in `veripost.schemas`, and what the client itself tells.
-
-What comes from the server here ignores fields that it does not know: a newer server may say more.
-"""
+"""What the client itself tells, and what it is told to look for. The API's answers are `veripost.schemas`."""
 
 from __future__ import annotations
 
@@ -9,42 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 from uuid import UUID
-
-from pydantic import BaseModel, ConfigDict
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class Duplicate(_Model):
-    """The very bytes are a `ready` package of the platform already, so nothing is to be sent."""
-
-    package_id: UUID
-    duplicate_of: UUID
-    status: str
-
-
-class DoctorRun(_Model):
-    """A check of what is stored against what is recorded, complete once `status` is `done`.
-
-    `found` and `fixed` count all findings, of which `findings` lists as many as fit into an answer. `error`
-    says why it was given up before its end.
-    """
-
-    doctor_id: UUID
-    status: str
-    error: str | None = None
-    found: int = 0
-    fixed: int = 0
-    findings: list[dict[str, Any]] = []
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether it is over, well or not."""
-        return self.status == "done"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ import veripost
 from veripost.schemas import (
     Accepted,
     AcceptedWithForm,
+    DoctorAccepted,
+    DoctorView,
+    Duplicate,
     FileList,
     FileView,
     Health,
@@ -46,8 +49,6 @@ from veripost.schemas import (
 from veripost.schemas import Comparison as PackageComparison
 from veripost_client.answers import (
     Comparison,
-    DoctorRun,
-    Duplicate,
     PackageFilter,
     Saved,
     State,
@@ -524,21 +525,21 @@ class Client:
         """End an API key. Raises `NotFound`."""
         self._transport.call("DELETE", f"/v1/keys/{key_id}")
 
-    def start_doctor(self, *, fix: bool = False, deep: bool = False) -> DoctorRun:
+    def start_doctor(self, *, fix: bool = False, deep: bool = False) -> DoctorAccepted:
         """Start comparing what is stored with what is recorded.
 
         `deep` reads every byte; `fix` repairs what can be repaired.
         """
         document = {"fix": fix, "deep": deep}
-        return self._transport.call("POST", "/v1/doctor", document=document).read(DoctorRun)
+        return self._transport.call("POST", "/v1/doctor", document=document).read(DoctorAccepted)
 
-    def doctor(self, doctor_id: UUID, *, seconds: float = 900) -> DoctorRun:
+    def doctor(self, doctor_id: UUID, *, seconds: float = 900) -> DoctorView:
         """Wait for a doctor's run to end and return it. Raises `NotFound`, `Unfinished`."""
         deadline = time.monotonic() + seconds
         while True:
             answer = self._transport.call("GET", f"/v1/doctor/{doctor_id}")
-            run = answer.read(DoctorRun)
-            if run.ended:
+            run = answer.read(DoctorView)
+            if run.status == "done":
                 return run
             if time.monotonic() >= deadline:
                 raise Unfinished(f"The doctor is still at work after {seconds:g} s.", detail=str(doctor_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,28 @@ def test_packages_go_up_and_come_back(run: Run, tmp_path: Path) -> None:
     assert gone.returncode == Exit.OK, gone.stderr
     assert run("show", package_id).returncode == Exit.NOT_FOUND
     assert run("rm", "--yes", package_id).returncode == Exit.OK
+
+
+def test_bytes_that_are_there_already_are_not_sent_and_a_package_comes_as_one_zip(
+    run: Run, tmp_path: Path
+) -> None:
+    files = _files()
+    archive = _write(tmp_path, files)
+    (first,) = _lines(run("upload", "--wait", "--json", archive))
+    (second,) = _lines(run("upload", "--wait", "--json", archive))
+    assert (first["duplicate"], second["duplicate"]) == (False, True)
+    assert second["package_id"] == first["package_id"]
+
+    these = ("--sha256", first["sha256"], "--extension", "kin", "--sort", "name")
+    found = run("list", *these, "--since", "1h", "--json")
+    assert [line["id"] for line in _lines(found)] == [first["package_id"]]
+    assert run("list", *these, "--until", "1h").stdout == ""
+
+    bundle = run("download", first["package_id"], "--zip", "--json", "-o", tmp_path / "z")
+    assert bundle.returncode == Exit.OK, bundle.stderr
+    (saved,) = _lines(bundle)
+    with zipfile.ZipFile(saved["path"]) as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == files
 
 
 def test_a_folder_becomes_a_package(run: Run, tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
+from veripost.schemas import DoctorFinding
 from veripost_cli.exits import Exit
 from veripost_cli.output import BAD, GOOD
 from veripost_cli.session import Session, command
@@ -29,7 +27,7 @@ def doctor_command(session: Session, *, fix: bool, deep: bool, timeout: float) -
         run = session.client.doctor(started.doctor_id, seconds=timeout)
     session.output.record(run)
     for finding in run.findings:
-        session.output.line(_sentence(finding), "" if finding.get("fixed") else BAD)
+        session.output.line(_sentence(finding), "" if finding.fixed else BAD)
     if len(run.findings) < run.found:
         session.output.line(f"... and {run.found - len(run.findings)} more")
     if run.error:
@@ -40,7 +38,6 @@ def doctor_command(session: Session, *, fix: bool, deep: bool, timeout: float) -
     return Exit.REFUSED if run.found > run.fixed else Exit.OK
 
 
-def _sentence(finding: Mapping[str, Any]) -> str:
-    mark = "✓ repaired" if finding.get("fixed") else "✗"
-    where = finding.get("key") or finding.get("package_id") or ""
-    return f"{mark} {finding.get('kind', '')}: {where}  {finding.get('detail') or ''}".rstrip()
+def _sentence(finding: DoctorFinding) -> str:
+    mark = "✓ repaired" if finding.fixed else "✗"
+    return f"{mark} {finding.kind}: {finding.key}  {finding.detail}"

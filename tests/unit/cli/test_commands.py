@@ -350,7 +350,15 @@ def test_keys(run: Run, server: StandIn) -> None:
 def test_doctor(run: Run, server: StandIn) -> None:
     assert run("doctor", "--deep").exit_code == Exit.OK
     assert server.ordered == {"fix": False, "deep": True}
-    finding = {"kind": "row_without_object", "key": "packages/x/A.SRC", "detail": "gone", "fixed": False}
+    finding = {
+        "kind": "row_without_object",
+        "bucket": "packages",
+        "key": "packages/x/A.SRC",
+        "package_id": None,
+        "detail": "gone",
+        "fix": "replay",
+        "fixed": False,
+    }
     server.findings = [finding]
     result = run("doctor")
     assert result.exit_code == Exit.REFUSED
