@@ -493,6 +493,7 @@ def test_a_file_whose_package_a_replay_took_up_meanwhile_is_no_finding(
             looks.append(key)
             with clinic.engine.begin() as connection:
                 if ended:
+                    connection.execute(text("TRUNCATE post_sections, post_attributes"))
                     connection.execute(text("UPDATE post_files SET id = gen_random_uuid()"))
                 else:
                     queries.start_replay(connection, package_id)
