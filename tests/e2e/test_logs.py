@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def _logs(cloud: Cloud) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def traffic(cloud: Cloud, api: ApiClient) -> Traffic:
-    """All doors, a download, a refusal, and a failure that ends as a dead letter."""
+    """All doors, every kind of download, a refusal, an examination, and a failure that is given up."""
     before = {log: log.stat().st_size for log in _logs(cloud)}
     s3, bucket = cloud.client("s3"), cloud.outputs["IncomingBucketName"]
     files = samples.post_processor(f"LOGGED_{uuid4().hex[:8]}", sections=5)
@@ -69,7 +70,17 @@ def traffic(cloud: Cloud, api: ApiClient) -> Traffic:
         assert api.wait(package_id)["status"] == "ready"
 
     file_id = api.get(f"/v1/packages/{uploaded}").json["files"][0]["id"]
-    for path in (f"/v1/packages/{uploaded}/files/{file_id}/download", f"/v1/packages/{uploaded}/archive"):
+    bundle = f"/v1/packages/{uploaded}/bundle"
+    api.request("POST", bundle)
+    deadline = time.monotonic() + 60
+    while api.get(bundle).status == 202:
+        assert time.monotonic() < deadline, "the bundle is not built"
+        time.sleep(0.2)
+    for path in (
+        f"/v1/packages/{uploaded}/files/{file_id}/download",
+        f"/v1/packages/{uploaded}/archive",
+        bundle,
+    ):
         redirect = api.get(path).headers["Location"]
         assert api.request("GET", redirect).status == 200
         for name, values in parse_qs(urlsplit(redirect).query).items():
@@ -92,6 +103,8 @@ def traffic(cloud: Cloud, api: ApiClient) -> Traffic:
     cloud.client("sqs").send_message(QueueUrl=cloud.outputs["IngestQueueUrl"], MessageBody=body)
     failed = api.wait_for_drop(key)
     assert api.wait(failed)["error_code"] == "ingest_failed"
+    doctor_id = api.post("/v1/doctor", {}).json["doctor_id"]
+    cloud.invoke("DoctorFunctionName", {"doctor_id": doctor_id})
     cloud.invoke("SweepFunctionName")
     cloud.invoke("PublishFunctionName")
     return Traffic(ready, refused, failed, secrets, before)
@@ -113,7 +126,7 @@ def test_no_log_holds_a_secret(cloud: Cloud, traffic: Traffic) -> None:
     names = {output for output in cloud.outputs if output.endswith("FunctionName")}
     assert {log.stem for log in logs} == {cloud.outputs[name] for name in names}, "every function has a log"
     assert all(logs.values())
-    assert len(traffic.secrets) >= 8
+    assert len(traffic.secrets) >= 9
     assert all(len(value) >= 16 for value in traffic.secrets.values())
     known = traffic.secrets | {
         "a presigned URL": "x-amz-signature",

@@ -135,7 +135,7 @@ def killed_every_time(stage: Stage) -> None:
         worker = world.start("after the fourth PUT")
         while not world.all_packages() or world.the_package()["status"] != "error":
             assert time.monotonic() < deadline, world.left_to_do()
-            if worker.process.exitcode is not None:
+            if worker.exit_code() is not None:
                 worker.wait_until_killed()
                 worker = world.start("after the fourth PUT")
             world.sweep()

@@ -62,8 +62,10 @@ SWEEP_EVERY_SECONDS = 0.8
 POLL_SECONDS = 0.02
 TEMPLATE = "migrated"
 
-# boto3 and the forking server are not made for several threads at once.
+# boto3 cannot make two clients at once, and starting one process looks after all others: an exit code can be
+# read only once, so two threads that look at the same moment would both be wrong about it.
 _one_at_a_time = threading.Lock()
+_processes = threading.Lock()
 
 
 class NotSettledError(AssertionError):
@@ -165,10 +167,16 @@ class Worker:
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for its end; return the exit code, that of a signal being negative."""
-        self.process.join(seconds)
-        if self.process.exitcode is None:
-            raise NotSettledError(f"the worker did not end in {seconds} s:\n{self.printed()}")
-        return int(self.process.exitcode)
+        wait_until(lambda: self.exit_code() is not None, "the worker ends", self.printed, seconds=seconds)
+        code = self.exit_code()
+        assert code is not None
+        return code
+
+    def exit_code(self) -> int | None:
+        """Return its exit code; None while it runs."""
+        with _processes:
+            code: int | None = self.process.exitcode
+            return code
 
     def wait_until_killed(self) -> None:
         """Wait until it has died at its point, and of nothing else."""
@@ -196,9 +204,10 @@ class Worker:
 
     def kill(self) -> None:
         """End it, whatever it does."""
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        if self.exit_code() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(self.process.pid, signal.SIGKILL)
+            self.wait()
 
     def printed(self) -> str:
         """Return everything that it has printed."""
@@ -368,7 +377,7 @@ class World:
             clock_offset=clock_offset,
         )
         process = self._stage.processes.Process(target=worker.run, args=(order,), daemon=True)
-        with _one_at_a_time:
+        with _processes:
             process.start()
         started = Worker(process, order)
         self._workers.append(started)
