@@ -96,4 +96,4 @@ def test_a_package_that_was_never_ready_cannot_be_compared(api: ApiClient) -> No
     ready, _ = _upload(api, {"A.SRC": b":SECTION=A\r\n"})
     announced = api.announce("late.zip", b"not yet").json["package_id"]
     answer = api.get(f"/v1/packages/{ready}/diff/{announced}")
-    assert (answer.status, answer.json["code"]) == (409, "package_not_ready")
+    assert (answer.status, answer.json["code"]) == (409, "not_ready")
