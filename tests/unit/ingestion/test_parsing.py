@@ -138,3 +138,22 @@ def test_utf_16_can_only_be_read_from_its_mark() -> None:
     reader = PackageReader(_with_parser(_count), files, [len(text)])
     reader.read(files[0], [text[:10], text[10:20], text[20:]])
     assert list(reader.conclude()[0].files[0].seeks) == [(1, 0)]
+
+
+def test_small_files_wait_until_all_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "HELD_BYTES", 10)
+    read: list[int] = []
+
+    def parser(chunks: Iterable[bytes], _room: int) -> FileFacts:
+        read.append(sum(len(chunk) for chunk in chunks))
+        return FileFacts()
+
+    files = _files("a.note", "b.note", "c.note", "d.png", "e.note")
+    sizes = [6, 5, 4, 1, 0]
+    reader = PackageReader(_with_parser(parser), files, sizes)
+    for file, size in zip(files, sizes, strict=True):
+        reader.take(file, b"x" * size)
+    assert read == [5]  # there was no room for it any more
+    contents, _ = reader.conclude()
+    assert read == [5, 6, 4, 0]
+    assert [file.filename for file in contents.files] == ["a.note", "b.note", "c.note", "e.note"]

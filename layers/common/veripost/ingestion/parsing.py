@@ -26,6 +26,10 @@ from veripost.telemetry import logger
 MOST_FILE_BYTES: Final = 32 << 20
 MOST_PACKAGE_BYTES: Final = 64 << 20
 MOST_FACTS: Final = 50_000
+# What is at hand whole waits until nothing else is under way: threads that PUT and a parser keep each other
+# from Python, which doubles the CPU that reading takes. Most packages are below this as a whole.
+HELD_BYTES: Final = 8 << 20
+_CHUNK_BYTES: Final = 64 << 10  # what parsers and places to read again from are made for
 
 # Now, so that a function's snapshot holds the parsers and no package waits for them.
 for _platform in registry.PLATFORMS.values():
@@ -44,7 +48,22 @@ class PackageReader:
         self._seeks: dict[int, Sequence[tuple[int, int]]] = {}
         self._problems: dict[int, Problem] = {}
         self._room = MOST_FACTS
+        self._held: dict[int, bytes | bytearray] = {}
+        self._may_hold = HELD_BYTES
         self._lock = threading.Lock()
+
+    def take(self, file: Selected, content: bytes | bytearray) -> None:
+        """Read a file that is at hand whole, now or in `conclude`."""
+        if extension_of(file.path) not in self._reader.parsers:
+            return
+        with self._lock:
+            holds = len(content) <= self._may_hold
+            if holds:
+                self._may_hold -= len(content)
+        if holds:
+            self._held[file.index] = content
+        else:
+            self.read(file, _chunks(content))
 
     def read(self, file: Selected, chunks: Iterable[bytes]) -> None:
         """Take from `chunks` what is to be read of `file`, which may be nothing, and remember what it says.
@@ -73,7 +92,11 @@ class PackageReader:
         self._seeks[file.index] = passing.seeks
 
     def conclude(self) -> tuple[Contents, list[Problem]]:
-        """Return what is to be stored of what was read, and the notices."""
+        """Read what waits, and return what is to be stored of all that was read, and the notices."""
+        for file in self._files:
+            content = self._held.pop(file.index, None)
+            if content is not None:
+                self.read(file, _chunks(content))
         read = {file.path: self._facts[file.index] for file in self._files if file.index in self._facts}
         problems = [self._problems[index] for index in sorted(self._problems)]
         try:
@@ -94,6 +117,11 @@ class PackageReader:
             fingerprint=fingerprint(section for facts in read.values() for section in facts.sections),
         )
         return contents, [*problems, *found.notices]
+
+
+def _chunks(content: bytes | bytearray) -> Iterator[bytes]:
+    for start in range(0, len(content), _CHUNK_BYTES):
+        yield bytes(content[start : start + _CHUNK_BYTES])
 
 
 def _shares(

@@ -1,7 +1,8 @@
 """Moves the bytes of one archive: read ahead → verify → PUT, each on threads of its own, in constant memory.
 
     reading    this thread: ranged GETs, a few ahead, and the archive's own SHA-256 in passing
-    verifying  one thread a CPU: inflates and checks members, in batches of neighbours, and parses them
+    verifying  one thread a CPU: inflates and checks members, in batches of neighbours, and parses those that
+               are too large to be held until all is stored
     writing    up to 32 threads: PUTs of verified members, bounded by the bytes that wait, not by their number
 
 No unverified member is ever an object: small members are verified whole before their PUT starts, large ones
@@ -370,7 +371,7 @@ class _Verifier:
             if verified.problems:
                 return
             self._writer.put(key, content, verified.sha256)
-            self._contents.read(file, _chunks(content))
+            self._contents.take(file, content)
         else:
             parts = self._storage.start_file(key)
             passing = _writing(verified, parts)
@@ -401,14 +402,6 @@ def _whole(verified: MemberReader) -> bytes | bytearray:
         content[filled : filled + len(chunk)] = chunk
         filled += len(chunk)
     return content
-
-
-def _chunks(content: bytes | bytearray) -> Iterator[bytes]:
-    if len(content) <= CHUNK_BYTES:
-        yield bytes(content)
-        return
-    for start in range(0, len(content), CHUNK_BYTES):
-        yield bytes(content[start : start + CHUNK_BYTES])
 
 
 def _writing(verified: MemberReader, parts: PartsUpload) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ntpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -124,8 +123,8 @@ def _unresolved_calls(path: str, source: Source, known: set[str]) -> Iterator[Pr
 
 
 def _split(path: str) -> tuple[str, str]:
-    stem, extension = ntpath.splitext(ntpath.basename(path).casefold())
-    return stem, extension
+    stem, dot, extension = path.replace("\\", "/").rpartition("/")[2].casefold().rpartition(".")
+    return (stem, dot + extension) if stem else (dot + extension, "")
 
 
 def _counted(count: int, one: str, many: str) -> str:
