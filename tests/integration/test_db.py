@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 from collections.abc import Iterator
 
 import boto3
@@ -131,3 +132,14 @@ def test_without_extensions_rights_the_migration_goes_on(postgres: Postgres, adm
     with admin.connect() as connection:
         connection.execute(text("DROP DATABASE plain WITH (FORCE)"))
         connection.execute(text("DROP ROLE owner_only"))
+
+
+def test_a_large_statement_does_not_wait_for_an_acknowledgement(engine: Engine) -> None:
+    """Sent in pieces that wait for each other, each would take 40 ms longer, whatever else it takes."""
+    taken = []
+    with engine.connect() as connection:
+        for _ in range(12):
+            start = time.perf_counter()
+            assert connection.scalar(text("SELECT length(:large)"), {"large": "x" * 40_000}) == 40_000
+            taken.append(time.perf_counter() - start)
+    assert min(taken[6:]) < 0.03
