@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -156,7 +157,7 @@ def measure(packages: int, runs: int) -> dict[str, Any]:
             "wrong key": (_request(status, "vp_wrong"), 401),
         }
         for title, (event_, expected) in requests.items():
-            found[title] = _measure(lambda e=event_, x=expected: call(e, x), counted, runs)  # type: ignore[misc]
+            found[title] = _measure(partial(call, event_, expected), counted, runs)
     return {"packages": packages, "runs": runs, "requests": found}
 
 

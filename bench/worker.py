@@ -42,8 +42,8 @@ def engine_ingest(config: Settings) -> Ingest:
 
     telemetry.configure(level=config.log_level, as_json=True, environment="bench")
     if os.environ.get("BENCH_PARSING") == "0":  # beside peers that read no file either
-        unread = {key: replace(each, load_reader=Reader) for key, each in registry.PLATFORMS.items()}
-        setattr(registry, "PLATFORMS", unread)  # noqa: B010 - a Final name, for this process only
+        platforms = registry.PLATFORMS.items()
+        registry.PLATFORMS = {key: replace(each, load_reader=Reader) for key, each in platforms}
 
     def ingest(key: str, size: int) -> None:
         outcome = ingestion.ingest(

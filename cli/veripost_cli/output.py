@@ -74,7 +74,7 @@ class Output:
             if problem.hint:
                 self.line(f"      → {problem.hint}", DIM)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: ClientError | OSError) -> None:
         """Tell on stderr why a command could not do what it was asked."""
         told = error_document(error)
         if self.as_json:
@@ -105,7 +105,7 @@ class Output:
         return self._consoles[error]
 
 
-def error_document(error: Exception) -> dict[str, Any]:
+def error_document(error: ClientError | OSError) -> dict[str, Any]:
     """Return the JSON form of an error; that of a file of this machine has the code `file_error`."""
     if isinstance(error, OSError):
         name = "" if error.filename is None else f"{error.filename}: "
@@ -116,13 +116,12 @@ def error_document(error: Exception) -> dict[str, Any]:
             "request_id": None,
             "problems": [],
         }
-    told: ClientError = error  # type: ignore[assignment]  # commands raise nothing else on purpose
     return {
-        "code": told.code,
-        "message": told.message,
-        "detail": told.detail,
-        "request_id": told.request_id,
-        "problems": [plain(problem) for problem in told.problems],
+        "code": error.code,
+        "message": error.message,
+        "detail": error.detail,
+        "request_id": error.request_id,
+        "problems": [plain(problem) for problem in error.problems],
     }
 
 

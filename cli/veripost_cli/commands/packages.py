@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import click
@@ -35,9 +35,9 @@ _SORTS = ["-created", "created", "name", "-name", "updated", "-updated"]
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @click.option("--all", "everything", is_flag=True, help="No limit.")
 @command
-def list_command(session: Session, *, limit: int, everything: bool, **chosen: str | datetime | None) -> Exit:
+def list_command(session: Session, *, limit: int, everything: bool, **chosen: Any) -> Exit:
     """List packages, newest first; those that match every option that is given."""
-    which = PackageFilter(**chosen)  # type: ignore[arg-type]  # click checked them
+    which = PackageFilter(**chosen)  # as click has checked them
     shown = session.client.packages(which, most=None if everything else limit)
     if session.output.as_json:
         for package in shown:

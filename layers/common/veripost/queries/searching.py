@@ -161,7 +161,7 @@ _NEAREST = text(
     WHERE package_id <> :package_id
     ORDER BY {_VECTOR} <=> (SELECT {_VECTOR} FROM post_fingerprints WHERE package_id = :package_id)
     LIMIT :limit
-    """  # noqa: S608
+    """  # noqa: S608 - constants of ours
 ).bindparams(bindparam("package_id", type_=_UUID))
 _NEAREST_BY_LOOKING = text(
     """
@@ -222,7 +222,7 @@ _LIKENESS = text(
     FROM likeness JOIN post_packages p ON p.id = likeness.package_id
     WHERE p.status <> '{Status.DELETING}' AND likeness.shared > 0
     ORDER BY similarity DESC, p.created_at DESC, p.id LIMIT :limit
-    """  # noqa: S608
+    """  # noqa: S608 - constants of ours
 ).bindparams(bindparam("package_id", type_=_UUID))
 
 
