@@ -716,6 +716,18 @@ def test_an_upload_that_lands_while_its_package_is_deleted_goes_with_it(
     assert _count(engine, post_packages) == 0
 
 
+def _lock_objects_of(package_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody delete a version of one package's objects, as a legal hold does."""
+    real = Storage.delete_versions
+
+    def delete_versions(self: Storage, bucket: str, versions: Any) -> int:
+        if any(str(package_id) in version.key for version in versions):
+            raise Unavailable(detail="object lock")
+        return real(self, bucket, versions)
+
+    monkeypatch.setattr(Storage, "delete_versions", delete_versions)
+
+
 def test_one_package_that_cannot_be_deleted_holds_up_no_other(
     engine: Engine, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -726,14 +738,7 @@ def test_one_package_that_cannot_be_deleted_holds_up_no_other(
         ids.append(_id_of(engine, landed))
     _sql(engine, "UPDATE post_packages SET status = 'deleting', clean_up_after = NULL")
     _sql(engine, "UPDATE post_packages SET updated_at = now() - interval '1 h' WHERE id = :id", id=ids[0])
-    real = Storage.delete_versions
-
-    def locked(self: Storage, bucket: str, versions: Any) -> int:
-        if any(str(ids[0]) in version.key for version in versions):
-            raise Unavailable(detail="object lock")
-        return real(self, bucket, versions)
-
-    monkeypatch.setattr(Storage, "delete_versions", locked)
+    _lock_objects_of(ids[0], monkeypatch)
     with pytest.raises(Unavailable, match="object lock"):
         _sweep(engine, storage, settings)
     with engine.connect() as connection:
@@ -751,14 +756,7 @@ def test_one_leftover_that_cannot_be_removed_holds_up_no_other(
         storage.put_file(f"{queries.package_prefix(ids[-1])}stray.SRC", b"x", "00" * 32)
     _sql(engine, "UPDATE post_packages SET clean_up_after = now() - interval '1 s'")
     _sql(engine, "UPDATE post_packages SET clean_up_after = now() - interval '1 h' WHERE id = :id", id=ids[0])
-    real = Storage.delete_versions
-
-    def locked(self: Storage, bucket: str, versions: Any) -> int:
-        if any(str(ids[0]) in version.key for version in versions):
-            raise Unavailable(detail="object lock")
-        return real(self, bucket, versions)
-
-    monkeypatch.setattr(Storage, "delete_versions", locked)
+    _lock_objects_of(ids[0], monkeypatch)
     with pytest.raises(Unavailable, match="object lock"):
         _sweep(engine, storage, settings)
     due = _package(engine, ids[0])["clean_up_after"]
